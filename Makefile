@@ -1,0 +1,55 @@
+# `make demo` starts the chat, `make test` runs every test. Both install what they need first.
+
+PYTHON ?= python3
+PORT ?= 5000
+BROKER ?= $(SSE_BROKER_URL)
+VENV := .venv
+BIN := $(VENV)/bin
+# PYTEST="-k chat -x" narrows `make test`.
+PYTEST ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test check format stress clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+venv: $(BIN)/.installed-dev ## Create .venv with all that development needs
+
+demo: $(BIN)/.installed-demo ## Start the chat under gunicorn with two sync workers (PORT=5000 BROKER=url)
+	@PORT='$(PORT)' SSE_BROKER_URL='$(BROKER)' exec tools/demo $(BIN)/python
+
+test: $(BIN)/.installed-dev ## Run all tests, in real servers and a real browser too (PYTEST="-k name")
+	@tools/test $(BIN)/python $(PYTEST)
+
+check: $(BIN)/.installed-dev ## Lint, format, types and import layers
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/test_layers.py
+
+format: $(BIN)/.installed-dev ## Put the source into its format and mend what ruff can mend
+	$(BIN)/python -m ruff check --fix .
+	$(BIN)/python -m ruff format .
+
+stress: $(BIN)/.installed-dev ## Hold 10,000 streams on one gunicorn sync worker
+	$(BIN)/python tools/stress.py
+
+clean: ## Remove .venv and everything else that can be made again
+	rm -rf $(VENV) build dist tests/js/node_modules .coverage .coverage.* .hypothesis \
+		.import_linter_cache .mypy_cache .pytest_cache .ruff_cache src/*.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps lie inside the environment, so they go when it goes. The install is editable:
+# only a change of pyproject.toml asks for a new one.
+$(BIN)/.installed-demo: pyproject.toml | $(BIN)/python
+	@tools/pip-install $(BIN)/python --editable . 'gunicorn>=23'
+	@touch $@
+
+$(BIN)/.installed-dev: pyproject.toml | $(BIN)/python
+	@tools/pip-install $(BIN)/python --editable '.[dev]'
+	@touch $@ $(BIN)/.installed-demo
+
+$(BIN)/python:
+	@tools/make-venv '$(PYTHON)' $(VENV)
