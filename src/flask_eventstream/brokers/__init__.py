@@ -1,0 +1,49 @@
+"""Brokers: where events are logged, and how every hub hears of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flask_eventstream.brokers.broker import Broker, Inbox, Listener, check_channel
+from flask_eventstream.brokers.memory import MemoryBroker
+from flask_eventstream.brokers.sqlite import SqliteBroker
+from flask_eventstream.errors import InvalidConfig
+from flask_eventstream.log import Retention
+
+__all__ = ["Broker", "Inbox", "Listener", "broker_from_url", "check_channel"]
+
+
+def broker_from_url(
+    url: str, *, retention: Retention | None, timeout_s: float, key: str = "SSE_BROKER_URL"
+) -> Broker:
+    """The broker that ``url`` names. Opens nothing yet.
+
+    Args:
+        url: ``sqlite:///relative/path`` (from the current folder), ``sqlite:////absolute/path``
+            or ``memory://``, which is a log of its own each time.
+        retention: How much of each channel readers may get; ``None``: what the log itself
+            remembers, else the default.
+        timeout_s: Seconds that a publish may take before it fails.
+        key: The configuration key to name in an error.
+
+    Raises:
+        InvalidConfig: No broker is known by this URL.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        raise InvalidConfig(
+            [f"{key} is {url!r}, which is no URL: write sqlite:///path or memory://"]
+        )
+    if scheme == "memory":
+        return MemoryBroker(url, retention=retention)
+    if scheme == "sqlite":
+        if not rest.startswith("/") or rest == "/":
+            why = "names no file: write sqlite:///relative/path or sqlite:////absolute/path"
+            raise InvalidConfig([f"{key} is {url!r}, which {why}"])
+        if rest == "/:memory:":
+            why = "would be one log per connection: write memory:// for a log in memory"
+            raise InvalidConfig([f"{key} is {url!r}, which {why}"])
+        return SqliteBroker(Path(rest[1:]), retention=retention, timeout_s=timeout_s)
+    raise InvalidConfig(
+        [f"{key} is {url!r}: no broker for {scheme}://, use sqlite:/// or memory://"]
+    )

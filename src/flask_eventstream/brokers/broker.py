@@ -1,0 +1,106 @@
+"""What a broker is: a log of events per channel, and a way to hear of new ones.
+
+Two sides with one colour each. The publishing side (`Broker`) is synchronous and may be called
+from any thread and any process. The reading side (`Listener`) belongs to one event loop, the
+hub's. The log is the truth: whatever a listener delivers, it delivers in the order of the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Sequence
+from typing import Protocol
+
+from flask_eventstream.errors import InvalidChannel
+from flask_eventstream.event import Event
+from flask_eventstream.log import Entry, Replay
+
+__all__ = ["Broker", "Inbox", "Listener", "check_channel"]
+
+#: Long enough for "tenant-uuid:resource-uuid:kind", short enough that 32 fit a request line.
+_MAX_CHANNEL_BYTES = 200
+
+
+class Inbox(Protocol):
+    """The hub, as a listener sees it. Called on the hub's loop only."""
+
+    def deliver(self, entries: Sequence[Entry]) -> None:
+        """New entries of subscribed channels, in the order of the log."""
+
+    def interrupted(self, channels: Collection[str] | None, position: str) -> None:
+        """Something of these channels (``None``: of all) is gone. Readers go on at ``position``."""
+
+
+class Listener(Protocol):
+    """The reading side. All of it on the loop that it was made for, and none of it blocks."""
+
+    async def subscribe(self, channels: Collection[str]) -> None:
+        """Deliver these channels from now on. Returns when no later entry can be missed."""
+
+    def unsubscribe(self, channels: Collection[str]) -> None:
+        """Deliver these channels no more."""
+
+    async def replay(self, channels: Sequence[str], after: str | None) -> Replay:
+        """Read the log after a last event ID (``None``: nothing, just where the log stands now).
+
+        While the broker is away this waits until it is back; it raises only when stopped.
+        """
+
+    def stop(self) -> None:
+        """End the reading side: no delivery follows, and pending replays are cancelled."""
+
+
+class Broker(Protocol):
+    """The publishing side. Any thread, any process; each call takes a bounded time."""
+
+    @property
+    def url(self) -> str:
+        """Where the log is, fit to be shown: without a password."""
+
+    def publish(self, channel: str, event: Event) -> str:
+        """Append and wake every listener, in one atomic step. Returns the event's id.
+
+        Raises:
+            BrokerUnavailable: It was not appended.
+        """
+
+    def end(self, channel: str) -> None:
+        """Append the channel's end. An event published later opens the channel again.
+
+        Raises:
+            BrokerUnavailable: It was not appended.
+        """
+
+    def has_ended(self, channels: Collection[str], after: str | None) -> bool:
+        """True where all these channels are ended and a reader at ``after`` has seen it all.
+
+        Raises:
+            BrokerUnavailable: Nobody knows.
+        """
+
+    def listen(self, loop: asyncio.AbstractEventLoop, inbox: Inbox) -> Listener:
+        """Begin to listen. Call on ``loop``."""
+
+    def close(self) -> None:
+        """Free what this process holds of the broker."""
+
+
+def check_channel(channel: object) -> str:
+    """Return ``channel`` if it can be one.
+
+    Raises:
+        InvalidChannel: It is not text, empty, too long, or has control characters.
+    """
+    if not isinstance(channel, str):
+        raise InvalidChannel(channel, f"must be text, not {type(channel).__name__}")
+    if not channel:
+        raise InvalidChannel(channel, "is empty: name a channel, or leave it out for 'sse'")
+    if any(ord(character) < 32 or ord(character) == 127 for character in channel):  # noqa: PLR2004
+        raise InvalidChannel(channel, "has a control character: use printable text")
+    try:
+        size_bytes = len(channel.encode())
+    except UnicodeEncodeError as error:
+        raise InvalidChannel(channel, "has a lone surrogate, which UTF-8 can't carry") from error
+    if size_bytes > _MAX_CHANNEL_BYTES:
+        raise InvalidChannel(channel, f"is longer than {_MAX_CHANNEL_BYTES} bytes: shorten it")
+    return channel

@@ -1,0 +1,227 @@
+"""The memory broker: the log is this process's memory. The reference for what a broker does.
+
+For tests, for one process, and for reading: what the other brokers do with files and servers
+stands here in its plainest form. A second process can neither publish here nor read here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+
+from flask_eventstream.brokers.broker import Inbox
+from flask_eventstream.event import Event
+from flask_eventstream.log import Entry, Replay, Retention
+from flask_eventstream.native import Lock, in_forked_child
+from flask_eventstream.position import Position
+
+__all__ = ["MemoryBroker"]
+
+#: Entries of one page of a replay.
+_PAGE = 256
+#: Every so many entries, channels without one for long are forgotten.
+_FORGET_EVERY = 1024
+
+
+@dataclass(slots=True)
+class _Channel:
+    """One channel's log. Guarded by the broker's lock."""
+
+    entries: deque[tuple[float, Entry]] = field(default_factory=deque)
+    """(when in seconds, entry), oldest first."""
+    trimmed: int = 0
+    """The greatest offset that was removed."""
+    ended: int = 0
+    """The offset of the end, 0 while the channel goes on."""
+    touched_s: float = 0.0
+    """When the last entry came."""
+
+
+class MemoryBroker:
+    """A log in this process's memory. Threads may share it; processes can't."""
+
+    def __init__(
+        self, url: str, *, retention: Retention | None, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.url = url
+        self._retention = retention or Retention()
+        self._clock = clock
+        self._lock = Lock()
+        self._epoch = secrets.token_hex(4)
+        self._sequence = 0
+        self._channels: dict[str, _Channel] = {}
+        self._floor = 0
+        self._listeners: set[_MemoryListener] = set()
+        # A child of a fork has neither the parent's loops nor, perhaps, the lock's owner.
+        in_forked_child(self._begin_anew)
+
+    def publish(self, channel: str, event: Event) -> str:
+        """Append and wake. Any thread; waits for nothing but a lock held for microseconds."""
+        return self._append(channel, event)
+
+    def end(self, channel: str) -> None:
+        """Append the channel's end."""
+        self._append(channel, None)
+
+    def has_ended(self, channels: Collection[str], after: str | None) -> bool:
+        """True where all these channels are ended and a reader at ``after`` has seen it all."""
+        with self._lock:
+            ends = [self._channels[name].ended for name in channels if name in self._channels]
+            if len(ends) < len(channels) or not all(ends):
+                return False
+            return after is None or (self._sequence_of(channels, after) or 0) >= max(ends)
+
+    def listen(self, loop: asyncio.AbstractEventLoop, inbox: Inbox) -> _MemoryListener:
+        """Begin to listen. Call on ``loop``."""
+        listener = _MemoryListener(self, loop, inbox)
+        with self._lock:
+            self._listeners.add(listener)
+        return listener
+
+    def forget(self, listener: _MemoryListener) -> None:
+        """Deliver to ``listener`` no more."""
+        with self._lock:
+            self._listeners.discard(listener)
+
+    def close(self) -> None:
+        """Nothing to free: the log lives as long as the broker does."""
+
+    def read(self, channels: Sequence[str], after: str | None) -> Replay:
+        """One page of the log. Any thread."""
+        with self._lock:
+            head = self._sequence
+            ended = frozenset(
+                c for c in channels if c in self._channels and self._channels[c].ended
+            )
+            if after is None:
+                return self._nothing(frozenset(), ended)
+            start = self._sequence_of(channels, after)
+            if start is None:
+                return self._nothing(frozenset(channels), ended)
+            gone: set[str] = set()
+            found: list[Entry] = []
+            for name in channels:
+                log = self._channels.get(name)
+                if log is not None:
+                    self._trim(log)
+                    found += [entry for _, entry in log.entries if entry.offset > start]
+                if start < (log.trimmed if log else self._floor):
+                    gone.add(name)
+            found.sort(key=lambda entry: entry.offset)
+            page = found[:_PAGE]
+            more = len(found) > _PAGE
+            reached = page[-1].offset if more else head
+            return Replay(
+                entries=page,
+                gone=frozenset(gone),
+                reached=reached,
+                start=self._position(page[0].offset - 1 if page else head),
+                position=self._position(reached),
+                more=more,
+                ended=ended,
+            )
+
+    def _nothing(self, gone: frozenset[str], ended: frozenset[str]) -> Replay:
+        position = self._position(self._sequence)
+        return Replay((), gone, self._sequence, position, position, ended=ended)
+
+    def _append(self, channel: str, event: Event | None) -> str:
+        with self._lock:
+            log = self._channels.setdefault(channel, _Channel())
+            self._sequence += 1
+            entry = Entry(channel, self._sequence, self._position(self._sequence), event)
+            log.ended = self._sequence if event is None else 0
+            log.touched_s = self._clock()
+            log.entries.append((log.touched_s, entry))
+            self._trim(log)
+            if self._sequence % _FORGET_EVERY == 0:
+                self._forget_channels()
+            # Inside the lock, so that every listener hears in the order of the log. It only
+            # appends to a deque and wakes a loop; it calls nothing of anybody else's.
+            for listener in self._listeners:
+                listener.post(entry)
+        return (event.id if event else None) or entry.position
+
+    def _trim(self, log: _Channel) -> None:
+        expired = self._clock() - self._retention.age_s
+        while log.entries and (
+            len(log.entries) > self._retention.length or log.entries[0][0] < expired
+        ):
+            log.trimmed = log.entries.popleft()[1].offset
+
+    def _forget_channels(self) -> None:
+        before_s = self._clock() - self._retention.forget_s
+        for name in [n for n, log in self._channels.items() if log.touched_s < before_s]:
+            log = self._channels.pop(name)
+            self._floor = max(
+                self._floor, log.entries[-1][1].offset if log.entries else log.trimmed
+            )
+
+    def _begin_anew(self) -> None:
+        self._lock = Lock()
+        self._listeners = set()
+
+    def _position(self, sequence: int) -> str:
+        return str(Position(self._epoch, sequence))
+
+    def _sequence_of(self, channels: Collection[str], after: str) -> int | None:
+        """Where a last event ID stands in the log, or None where nobody can tell."""
+        for name in channels:
+            log = self._channels.get(name)
+            for _, entry in reversed(log.entries if log else ()):
+                if entry.event is not None and entry.event.id == after:
+                    return entry.offset
+        position = Position.parse(after)
+        if position and position.epoch == self._epoch and position.sequence <= self._sequence:
+            return position.sequence
+        return None
+
+
+class _MemoryListener:
+    """The reading side. All but `post` belongs to the loop."""
+
+    def __init__(self, broker: MemoryBroker, loop: asyncio.AbstractEventLoop, inbox: Inbox) -> None:
+        self._broker = broker
+        self._loop = loop
+        self._inbox = inbox
+        self._channels: set[str] = set()
+        self._posted: deque[Entry] = deque()
+
+    async def subscribe(self, channels: Collection[str]) -> None:
+        """Deliver these channels from now on."""
+        self._channels.update(channels)
+
+    def unsubscribe(self, channels: Collection[str]) -> None:
+        """Deliver these channels no more."""
+        self._channels.difference_update(channels)
+
+    async def replay(self, channels: Sequence[str], after: str | None) -> Replay:
+        """Read a page of the log."""
+        return self._broker.read(channels, after)
+
+    def stop(self) -> None:
+        """Deliver nothing more."""
+        self._broker.forget(self)
+        self._channels.clear()
+
+    def post(self, entry: Entry) -> None:
+        """Take an entry and wake the loop. Any thread."""
+        first = not self._posted
+        self._posted.append(entry)
+        if first:
+            # An empty context: the publishing request's own would live as long as the callback.
+            self._loop.call_soon_threadsafe(self._deliver, context=contextvars.Context())
+
+    def _deliver(self) -> None:
+        entries = []
+        while self._posted:
+            entry = self._posted.popleft()
+            if entry.channel in self._channels:
+                entries.append(entry)
+        if entries:
+            self._inbox.deliver(entries)

@@ -1,0 +1,385 @@
+"""The log in a SQLite file: its tables, and every statement that touches them.
+
+Why SQLite: a Flask app on one machine needs no server to start, all its processes share one log,
+and the log outlives them. The file is in WAL mode, so readers and the writer never wait for each
+other, and ``synchronous`` is NORMAL: a killed process loses nothing, a power cut may lose the last
+moments. What a power cut took is not passed over in silence: each boot of the machine opens a new
+*epoch*, and positions of an older epoch count only as far as the file still has them.
+
+Two retentions: what a reader may get is bounded exactly, at each read, by `Retention`; what lies
+in the file is trimmed now and then, and never younger than `_LIVE_S`, because readers in other
+processes hear of an event by finding it in the file.
+
+Nothing here knows of loops or threads.
+"""
+
+from __future__ import annotations
+
+import heapq
+import secrets
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flask_eventstream.brokers.sqlite_file import SqliteFile
+from flask_eventstream.errors import InvalidEvent
+from flask_eventstream.event import Event
+from flask_eventstream.log import Entry, Replay, Retention
+from flask_eventstream.position import Position
+
+__all__ = ["LogFile", "News"]
+
+#: Entries of one page of a replay, and of one look for news.
+_PAGE = 256
+_NEWS = 1000
+
+#: Milliseconds for which every event stays in the file, whatever the retention: how long the
+#: reader of another process may be stopped (a slow disk, a suspended process) and lose nothing.
+_LIVE_MS = 10_000
+
+#: Every so many appended events the oldest of the file are looked at, and at most twice as many
+#: removed: the file shrinks faster than it grows, and no single publish pays for a big clean-up.
+_SWEEP_EVERY = 256
+#: Every so many, channels without an event for long are forgotten.
+_FORGET_EVERY = 65_536
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS sse_events (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT,  -- over all channels, never used twice
+    channel TEXT NOT NULL,
+    at_ms INTEGER NOT NULL,
+    data TEXT,                                   -- NULL: the channel ended here
+    type TEXT, id TEXT, retry INTEGER
+);
+CREATE INDEX IF NOT EXISTS sse_events_of_channel ON sse_events (channel, sequence);
+CREATE INDEX IF NOT EXISTS sse_events_by_id ON sse_events (id) WHERE id IS NOT NULL;
+CREATE TABLE IF NOT EXISTS sse_channels (
+    channel TEXT PRIMARY KEY,
+    stored INTEGER NOT NULL,                     -- events in the file, roughly
+    trimmed INTEGER NOT NULL DEFAULT 0,          -- greatest sequence that was removed
+    ended INTEGER NOT NULL DEFAULT 0,            -- sequence of the end, 0 while it goes on
+    touched_ms INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS sse_epochs (
+    epoch TEXT PRIMARY KEY,
+    boot TEXT NOT NULL,
+    began_ms INTEGER NOT NULL,
+    last INTEGER                                 -- its last sequence; NULL: it goes on
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS sse_log (             -- one row
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    floor INTEGER NOT NULL DEFAULT 0,            -- greatest `trimmed` of a forgotten channel
+    length INTEGER NOT NULL, age_s REAL NOT NULL -- the retention that the application asked for
+);
+"""
+
+_SELECT = "SELECT sequence, channel, data, type, id, retry FROM sse_events"
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What is new in a log since the last look."""
+
+    entries: Sequence[Entry]
+    gone: frozenset[str]
+    """Channels of which something was trimmed before it was seen."""
+    head: int
+    more: bool
+
+
+class LogFile(SqliteFile):
+    """One connection to a log file. Opening it creates the file and its tables.
+
+    Args:
+        path: The file. Its folder must exist.
+        retention: What the application asks for; the file remembers it. ``None``: what the file
+            remembers, so that a script which only publishes never trims what the app would keep.
+        busy_s: How long a statement waits for another program's lock.
+        clock: Seconds since 1970.
+
+    Raises:
+        BrokerUnavailable: From every method; names the file and what to do.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        retention: Retention | None,
+        busy_s: float,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._clock = clock
+        super().__init__(path, schema=_SCHEMA, busy_s=busy_s)
+        with self._translating(), self._writing():
+            self._retention = self._agreed_retention(retention)
+            self.epoch, self.began_ms = self._current_epoch()
+            self._forget_channels()
+
+    @property
+    def head(self) -> int:
+        """The greatest sequence that was ever given out; 0 in a new log."""
+        with self._translating():
+            return self._head()
+
+    def append(self, channel: str, event: Event | None) -> str:
+        """Append an event, or the channel's end. Returns the event's id."""
+        now_ms = self._now_ms()
+        with self._translating(), self._writing():
+            sequence = self._insert(channel, event, now_ms)
+            stored = self._touch(channel, sequence if event is None else 0, now_ms)
+            # Trimmed when a quarter more than needed lies there: cheap on average.
+            if stored > self._retention.length + self._retention.length // 4 + 64:
+                self._trim(channel, now_ms)
+            if sequence % _SWEEP_EVERY == 0:
+                self._sweep(now_ms)
+            if sequence % _FORGET_EVERY == 0:
+                self._forget_channels()
+        return (event.id if event else None) or str(Position(self.epoch, sequence))
+
+    def has_ended(self, channels: Collection[str], after: str | None) -> bool:
+        """True where all these channels are ended and a reader at ``after`` has seen it all."""
+        with self._translating(), self._reading():
+            ends = self._ends(channels)
+            if len(ends) < len(channels):
+                return False
+            start = None if after is None else self._sequence_of(channels, after)
+            return after is None or (start or 0) >= max(ends.values())
+
+    def read(self, channels: Sequence[str], after: str | None) -> Replay:
+        """One page of the log of these channels after a last event ID."""
+        with self._translating(), self._reading():
+            head = self._head()
+            ended = frozenset(self._ends(channels))
+            start = head if after is None else self._sequence_of(channels, after)
+            if start is None or start == head:
+                gone = frozenset(channels if start is None else ())
+                position = self._position(head)
+                return Replay((), gone, head, position, position, ended=ended)
+            gone = frozenset(name for name in channels if self._lacks(name, start))
+            rows = self._page(channels, start)
+        page = [entry for row in rows[:_PAGE] if (entry := self._entry(row))]
+        more = len(rows) > _PAGE
+        reached = rows[_PAGE - 1][0] if more else head
+        return Replay(
+            entries=page,
+            gone=gone,
+            reached=reached,
+            start=self._position(rows[0][0] - 1 if rows else head),
+            position=self._position(reached),
+            more=more,
+            ended=ended,
+        )
+
+    def news(self, channels: Collection[str], since: int) -> News:
+        """Everything that was appended to these channels after the sequence ``since``."""
+        with self._translating(), self._reading():
+            trimmed = (
+                self._db.execute(
+                    "SELECT channel FROM sse_channels WHERE trimmed > ?", (since,)
+                ).fetchall()
+                if self._oldest() > since + 1
+                else []
+            )
+            rows = self._db.execute(
+                _SELECT + " WHERE sequence > ? ORDER BY sequence LIMIT ?", (since, _NEWS)
+            ).fetchall()
+        entries = [e for row in rows if row[1] in channels and (e := self._entry(row))]
+        gone = frozenset(name for (name,) in trimmed if name in channels)
+        return News(entries, gone, rows[-1][0] if rows else since, len(rows) == _NEWS)
+
+    # ---- statements; inside a transaction
+
+    def _head(self) -> int:
+        row = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'sse_events'")
+        return int((row.fetchone() or (0,))[0])
+
+    def _oldest(self) -> int:
+        return int(self._db.execute("SELECT min(sequence) FROM sse_events").fetchone()[0] or 0)
+
+    def _insert(self, channel: str, event: Event | None, now_ms: int) -> int:
+        values: tuple[Any, ...] = (None, None, None, None)
+        if event is not None:
+            values = (event.data, event.type, event.id, event.retry)
+        cursor = self._db.execute(
+            "INSERT INTO sse_events (channel, at_ms, data, type, id, retry)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (channel, now_ms, *values),
+        )
+        return int(cursor.lastrowid or 0)
+
+    def _touch(self, channel: str, ended: int, now_ms: int) -> int:
+        row = self._db.execute(
+            "INSERT INTO sse_channels (channel, stored, ended, touched_ms) VALUES (?, 1, ?, ?)"
+            " ON CONFLICT (channel) DO UPDATE SET stored = stored + 1, ended = excluded.ended,"
+            " touched_ms = excluded.touched_ms RETURNING stored",
+            (channel, ended, now_ms),
+        ).fetchone()
+        return int(row[0])
+
+    def _trim(self, channel: str, now_ms: int) -> None:
+        excess = self._beyond_length(channel)
+        last = self._db.execute(
+            "SELECT max(sequence) FROM sse_events"
+            " WHERE channel = ? AND sequence <= ? AND at_ms < ?",
+            (channel, excess, now_ms - _LIVE_MS),
+        ).fetchone()[0]
+        if last is not None:
+            self._remove(channel, last)
+        else:
+            # All of it is too young to go: look again only when as much has come once more.
+            self._db.execute("UPDATE sse_channels SET stored = 0 WHERE channel = ?", (channel,))
+
+    def _remove(self, channel: str, last: int) -> None:
+        self._db.execute(
+            "DELETE FROM sse_events WHERE channel = ? AND sequence <= ?", (channel, last)
+        )
+        self._db.execute(
+            "UPDATE sse_channels SET trimmed = max(trimmed, ?), stored ="
+            " (SELECT count(*) FROM sse_events WHERE channel = ?) WHERE channel = ?",
+            (last, channel, channel),
+        )
+
+    def _sweep(self, now_ms: int) -> None:
+        oldest = self._db.execute(
+            "SELECT channel, sequence, at_ms FROM sse_events ORDER BY sequence LIMIT ?",
+            (2 * _SWEEP_EVERY,),
+        ).fetchall()
+        before_ms = now_ms - max(_LIVE_MS, int(self._retention.age_s * 1000))
+        expired = {channel: last for channel, last, at_ms in oldest if at_ms < before_ms}
+        for channel, last in expired.items():
+            self._remove(channel, last)
+
+    def _forget_channels(self) -> None:
+        before_ms = self._now_ms() - int(self._retention.forget_s * 1000)
+        forgotten = self._db.execute(
+            "DELETE FROM sse_channels WHERE touched_ms < ? AND NOT EXISTS"
+            " (SELECT 1 FROM sse_events WHERE sse_events.channel = sse_channels.channel)"
+            " RETURNING trimmed",
+            (before_ms,),
+        ).fetchall()
+        if forgotten:
+            self._db.execute(
+                "UPDATE sse_log SET floor = max(floor, ?)",
+                (max(trimmed for (trimmed,) in forgotten),),
+            )
+
+    def _ends(self, channels: Collection[str]) -> dict[str, int]:
+        statement = "SELECT channel, ended FROM sse_channels WHERE ended AND channel IN "
+        rows = self._db.execute(statement + _marks(channels), tuple(channels))
+        return dict(rows.fetchall())
+
+    def _sequence_of(self, channels: Collection[str], after: str) -> int | None:
+        """Where a last event ID stands in the log, or None where nobody can tell."""
+        statement = "SELECT max(sequence) FROM sse_events WHERE id = ? AND channel IN "
+        own = self._db.execute(statement + _marks(channels), (after, *channels)).fetchone()[0]
+        if own is not None:
+            return int(own)
+        position = Position.parse(after)
+        if position is None:
+            return None
+        epoch = self._db.execute(
+            "SELECT last FROM sse_epochs WHERE epoch = ?", (position.epoch,)
+        ).fetchone()
+        if epoch is None:
+            return None
+        last = self._head() if epoch[0] is None else epoch[0]
+        return position.sequence if position.sequence <= last else None
+
+    def _lacks(self, channel: str, start: int) -> bool:
+        """True where something of the channel after ``start`` is gone, or can't be proven here."""
+        row = self._db.execute(
+            "SELECT trimmed FROM sse_channels WHERE channel = ?", (channel,)
+        ).fetchone()
+        if row is None:
+            return start < int(self._db.execute("SELECT floor FROM sse_log").fetchone()[0])
+        if start < row[0] or start < self._beyond_length(channel):
+            return True
+        following = self._db.execute(
+            "SELECT at_ms FROM sse_events WHERE channel = ? AND sequence > ?"
+            " ORDER BY sequence LIMIT 1",
+            (channel, start),
+        ).fetchone()
+        return following is not None and following[0] < self._expired_ms()
+
+    def _beyond_length(self, channel: str) -> int:
+        """The newest sequence that the history's length excludes; 0 where all of it fits."""
+        row = self._db.execute(
+            "SELECT sequence FROM sse_events WHERE channel = ?"
+            " ORDER BY sequence DESC LIMIT 1 OFFSET ?",
+            (channel, self._retention.length),
+        ).fetchone()
+        return int(row[0]) if row else 0
+
+    def _page(self, channels: Sequence[str], start: int) -> list[Any]:
+        statement = (
+            _SELECT + " WHERE channel = ? AND sequence > ? AND at_ms >= ? ORDER BY sequence LIMIT ?"
+        )
+        parts = [
+            self._db.execute(
+                statement,
+                (name, max(start, self._beyond_length(name)), self._expired_ms(), _PAGE + 1),
+            ).fetchall()
+            for name in channels
+        ]
+        return list(heapq.merge(*parts, key=lambda row: row[0]))
+
+    def _agreed_retention(self, asked: Retention | None) -> Retention:
+        row = self._db.execute("SELECT length, age_s FROM sse_log").fetchone()
+        remembered = Retention(*row) if row else Retention()
+        if row is None or asked not in (None, remembered):
+            agreed = asked or remembered
+            self._db.execute(
+                "INSERT INTO sse_log (one, length, age_s) VALUES (1, ?, ?) ON CONFLICT (one)"
+                " DO UPDATE SET length = excluded.length, age_s = excluded.age_s",
+                (agreed.length, agreed.age_s),
+            )
+            return agreed
+        return remembered
+
+    def _current_epoch(self) -> tuple[str, int]:
+        boot = _boot_id()
+        row = self._db.execute(
+            "SELECT epoch, began_ms, boot FROM sse_epochs WHERE last IS NULL"
+        ).fetchone()
+        if row is not None and row[2] == boot:
+            return row[0], row[1]
+        self._db.execute("UPDATE sse_epochs SET last = ? WHERE last IS NULL", (self._head(),))
+        epoch, began_ms = secrets.token_hex(4), self._now_ms()
+        self._db.execute(
+            "INSERT INTO sse_epochs (epoch, boot, began_ms) VALUES (?, ?, ?)",
+            (epoch, boot, began_ms),
+        )
+        return epoch, began_ms
+
+    def _entry(self, row: Any) -> Entry | None:
+        """The entry that a row is, or None where somebody else wrote what can't be sent."""
+        sequence, channel, data, type_, id_, retry = row
+        try:
+            event = None if data is None else Event(data, type_, id_, retry)
+        except InvalidEvent:
+            return None
+        return Entry(channel, sequence, self._position(sequence), event)
+
+    def _position(self, sequence: int) -> str:
+        return str(Position(self.epoch, sequence))
+
+    def _now_ms(self) -> int:
+        return int(self._clock() * 1000)
+
+    def _expired_ms(self) -> int:
+        return self._now_ms() - int(self._retention.age_s * 1000)
+
+
+def _marks(values: Collection[str]) -> str:
+    return "(" + ",".join("?" * len(values)) + ")"
+
+
+def _boot_id() -> str:
+    """Names this boot of the machine; empty where the system has no such name."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""

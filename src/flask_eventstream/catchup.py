@@ -1,0 +1,79 @@
+"""What a reader who is not live yet gets, page by page, as bytes.
+
+Rules of this room: no loop, no socket. It only says what to write; subscription.py says when.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flask_eventstream.event import RESET, STREAM_END, encode_channels_event, encode_id
+from flask_eventstream.log import Entry, Replay
+
+__all__ = ["CatchUp"]
+
+
+class CatchUp:
+    """One reader's pages.
+
+    Args:
+        channels: What it reads.
+        after: The last event ID that it came with.
+        preamble: What leaves before the first page.
+        tells_position: Whether it understands a block that only sets the last event ID.
+    """
+
+    __slots__ = ("_position", "_preamble", "_tells_position", "_told", "ended")
+
+    def __init__(
+        self,
+        channels: Sequence[str],
+        after: str | None,
+        *,
+        preamble: bytes,
+        tells_position: bool,
+    ) -> None:
+        self._preamble = preamble
+        self._tells_position = tells_position
+        self._position = after
+        # A reader who was here before was told of every end that lies behind its position.
+        self._told: set[str] = set(() if after is None else channels)
+        self.ended: set[str] = set()
+        """Channels that are ended, as far as the reader knows."""
+
+    def page(self, replay: Replay) -> bytes:
+        """The bytes of a page: what is gone, the entries, ends that it was never told of."""
+        frames = [self._preamble]
+        self._preamble = b""
+        if replay.gone:
+            frames.append(encode_channels_event(RESET, replay.gone, replay.start))
+            self._told -= replay.gone
+            self._position = replay.start
+        frames += self._frames(replay.entries)
+        if not replay.more:
+            self.ended = set(replay.ended)
+            untold = self.ended - self._told
+            if untold:
+                frames.append(encode_channels_event(STREAM_END, untold, replay.position))
+                self._position = replay.position
+            if self._tells_position and self._position != replay.position:
+                # A page that is cut off before its first event must know where it was.
+                frames.append(encode_id(replay.position))
+                self._position = replay.position
+        return b"".join(frames)
+
+    def release(self, held: Sequence[Entry]) -> bytes:
+        """The bytes of the live entries that were held meanwhile."""
+        for entry in held:
+            if entry.event is None:
+                self.ended.add(entry.channel)
+            else:
+                self.ended.discard(entry.channel)
+        return b"".join(self._frames(held))
+
+    def _frames(self, entries: Sequence[Entry]) -> list[bytes]:
+        for entry in entries:
+            if entry.event is None:
+                self._told.add(entry.channel)
+            self._position = entry.position
+        return [entry.frame for entry in entries]

@@ -1,0 +1,157 @@
+"""Every setting: its key, unit, default, bounds and reason, in one place.
+
+Read once per application; all mistakes are reported together, each with its key.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flask_eventstream.errors import InvalidConfig
+from flask_eventstream.log import Retention
+
+__all__ = ["Config"]
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """How Flask-EventStream behaves in one application."""
+
+    broker_url: str | None = None
+    """``SSE_BROKER_URL``. ``None``: a SQLite file in the application's instance folder."""
+    handoff: bool = True
+    """``SSE_HANDOFF``, ``auto`` or ``off``. Off: every stream holds a worker thread."""
+    heartbeat_s: float = 15.0
+    """``SSE_HEARTBEAT_S``. A stream is never silent for longer. WHATWG HTML 9.2.7 advises 15 s;
+    the usual idle cut-offs are 60 s (nginx, AWS) and 55 s (Heroku)."""
+    retry_ms: int = 3000
+    """``SSE_RETRY_MS``. How long a client waits before it reconnects; browsers' own choice is
+    3 to 5 s."""
+    history_length: int = 1000
+    """``SSE_HISTORY_LENGTH``. Events of each channel that a returning reader can still get."""
+    history_age_s: float = 86_400.0
+    """``SSE_HISTORY_AGE_S``. Seconds after which an event is no longer given to a returning
+    reader: a laptop closed over night finds everything."""
+    max_event_bytes: int = 4 * 1024 * 1024
+    """``SSE_MAX_EVENT_BYTES``. Bytes of an event's data. An event lies in the memory of every
+    process that has a reader; what is larger is better fetched by link."""
+    max_buffer_bytes: int = 1024 * 1024
+    """``SSE_MAX_BUFFER_BYTES``. Bytes that wait in this process for one slow reader before its
+    stream is cut (it comes back and resumes). The kernel buffers a few MB before that."""
+    stream_lifetime_s: float = 3600.0
+    """``SSE_STREAM_LIFETIME_S``. A stream is ended after so long, shortened at random by up to a
+    fifth so that they don't all end together; the client comes back at once. So the rights to
+    read are asked again, and load spreads over new workers. 0: never."""
+    max_streams: int | None = None
+    """``SSE_MAX_STREAMS``. Streams per process. ``None``: what the limit on open files leaves."""
+    max_channels: int = 32
+    """``SSE_MAX_CHANNELS``. Channels of one stream."""
+    publish_timeout_s: float = 5.0
+    """``SSE_PUBLISH_TIMEOUT_S``. Seconds after which a publish gives up on its broker."""
+
+    @property
+    def retention(self) -> Retention:
+        """How much of each channel readers may get."""
+        return Retention(self.history_length, self.history_age_s)
+
+    @classmethod
+    def from_mapping(cls, settings: Mapping[str, Any]) -> Config:
+        """The configuration in ``settings``, as ``app.config`` holds it.
+
+        Raises:
+            InvalidConfig: Lists every mistake and the key it is in.
+        """
+        problems: list[str] = []
+        values: dict[str, Any] = {}
+        for key in sorted(settings):
+            # Only what looks like a slip: an application may have SSE_ settings of its own.
+            if key.startswith("SSE_") and key not in _READERS and key not in _REDIS_KEYS:
+                meant = difflib.get_close_matches(key, _READERS, n=1, cutoff=0.8)
+                if meant:
+                    problems.append(f"{key} is no setting: did you mean {meant[0]}?")
+        for key, (name, read) in _READERS.items():
+            if settings.get(key) is not None:
+                try:
+                    values[name] = read(settings[key])
+                except ValueError as error:
+                    problems.append(f"{key} is {settings[key]!r}, but must be {error}")
+        if "broker_url" not in values:
+            problems += [
+                f"{key} names a Redis server, which this version can't use: set"
+                f" SSE_BROKER_URL (sqlite:///path) and remove {key}"
+                for key in _REDIS_KEYS
+                if settings.get(key)
+            ]
+        if problems:
+            raise InvalidConfig(problems)
+        return cls(**values)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("a URL such as sqlite:///events.db")
+    return value.strip()
+
+
+def _switch(value: object) -> bool:
+    if value == "auto":
+        return True
+    # YAML and TOML files turn a bare off into False.
+    if value in ("off", False):
+        return False
+    raise ValueError("'auto' or 'off'")
+
+
+def _whole(least: int, most: int, unit: str) -> Callable[[object], int]:
+    def read(value: object) -> int:
+        number = _number(value)
+        if number is None or number != int(number) or not least <= number <= most:
+            raise ValueError(f"a whole number of {unit}, {least} to {most}")
+        return int(number)
+
+    return read
+
+
+def _seconds(least: float, most: float) -> Callable[[object], float]:
+    def read(value: object) -> float:
+        number = _number(value)
+        if number is None or not least <= number <= most:
+            raise ValueError(f"seconds, {least:g} to {most:g}")
+        return number
+
+    return read
+
+
+def _number(value: object) -> float | None:
+    """A number, also as text: that is how settings come out of the environment."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        return float(value)
+    except ValueError:
+        return None
+
+
+_DAY_S = 86_400.0
+
+#: key → (field of Config, how its value is read). A bound is where a setting stops making sense.
+_READERS: dict[str, tuple[str, Callable[[object], Any]]] = {
+    "SSE_BROKER_URL": ("broker_url", _text),
+    "SSE_HANDOFF": ("handoff", _switch),
+    "SSE_HEARTBEAT_S": ("heartbeat_s", _seconds(0.05, 3600)),
+    "SSE_RETRY_MS": ("retry_ms", _whole(0, 3_600_000, "milliseconds")),
+    "SSE_HISTORY_LENGTH": ("history_length", _whole(0, 10_000_000, "events")),
+    "SSE_HISTORY_AGE_S": ("history_age_s", _seconds(0, 3650 * _DAY_S)),
+    "SSE_MAX_EVENT_BYTES": ("max_event_bytes", _whole(1, 512 * 1024 * 1024, "bytes")),
+    "SSE_MAX_BUFFER_BYTES": ("max_buffer_bytes", _whole(1024, 1024 * 1024 * 1024, "bytes")),
+    "SSE_STREAM_LIFETIME_S": ("stream_lifetime_s", _seconds(0, 365 * _DAY_S)),
+    "SSE_MAX_STREAMS": ("max_streams", _whole(1, 10_000_000, "streams")),
+    "SSE_MAX_CHANNELS": ("max_channels", _whole(1, 1000, "channels")),
+    "SSE_PUBLISH_TIMEOUT_S": ("publish_timeout_s", _seconds(0.01, 600)),
+}
+
+#: Keys of the older extensions.
+_REDIS_KEYS = ("SSE_REDIS_URL", "REDIS_URL", "SSE_REDIS_HOST", "SSE_REDIS_PORT", "SSE_REDIS_DB")

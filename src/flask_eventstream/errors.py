@@ -1,0 +1,132 @@
+"""What can go wrong, and why a stream ended. Imports nothing of the package.
+
+::
+
+    EventStreamError
+    ├── InvalidEvent (ValueError)      an event that could not be sent as it is
+    │   └── EventTooLarge
+    ├── InvalidChannel (ValueError)    a channel name that could not be used
+    ├── InvalidConfig (ValueError)     every configuration mistake, reported together
+    └── BrokerUnavailable              the log could not be reached in time; try again
+
+Errors hold data; their text is made from it: what happened, with which value, what to do.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+
+__all__ = [
+    "BrokerUnavailable",
+    "EndReason",
+    "EventStreamError",
+    "EventTooLarge",
+    "InvalidChannel",
+    "InvalidConfig",
+    "InvalidEvent",
+]
+
+#: How much of a bad value an error shows: enough to recognise it, never a page of it.
+_SHOWN_CHARACTERS = 60
+
+
+class EventStreamError(Exception):
+    """The base of every error that this package raises."""
+
+
+class InvalidEvent(EventStreamError, ValueError):
+    """An event has a field that no event stream can carry. Nothing was published."""
+
+    def __init__(self, field: str, value: object, why: str) -> None:
+        super().__init__(field, value, why)
+        self.field = field
+        self.value = value
+        self.why = why
+
+    def __str__(self) -> str:
+        return f"event {self.field} {_shown(self.value)}: {self.why}"
+
+
+class EventTooLarge(InvalidEvent):
+    """An event's data exceeds ``SSE_MAX_EVENT_BYTES``. Nothing was published."""
+
+    def __init__(self, data: str, *, size_bytes: int, limit_bytes: int) -> None:
+        why = (
+            f"is {size_bytes} bytes, more than the limit of {limit_bytes}: publish a link to the "
+            f"data instead, or raise SSE_MAX_EVENT_BYTES"
+        )
+        super().__init__("data", data, why)
+        self.size_bytes = size_bytes
+        self.limit_bytes = limit_bytes
+
+
+class InvalidChannel(EventStreamError, ValueError):
+    """A channel name can not be used."""
+
+    def __init__(self, channel: object, why: str) -> None:
+        super().__init__(channel, why)
+        self.channel = channel
+        self.why = why
+
+    def __str__(self) -> str:
+        return f"channel {_shown(self.channel)}: {self.why}"
+
+
+class InvalidConfig(EventStreamError, ValueError):
+    """The configuration has mistakes. ``problems`` lists all of them, one text each."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__(*problems)
+        self.problems = tuple(problems)
+
+    def __str__(self) -> str:
+        return "Flask-EventStream is not configured correctly: " + "; ".join(self.problems)
+
+
+class BrokerUnavailable(EventStreamError):
+    """The broker did not take the event within its time. It was not published.
+
+    Open streams stay open and catch up when the broker is back.
+    """
+
+    def __init__(self, broker: str, why: str, remedy: str = "try again") -> None:
+        super().__init__(broker, why, remedy)
+        self.broker = broker
+        self.why = why
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"broker {self.broker} is unavailable: {self.why}; {self.remedy}"
+
+
+class EndReason(enum.Enum):
+    """Why a stream ended. The same word stands in logs, statistics and documentation."""
+
+    LEFT = "left"
+    """The client closed its side."""
+    LOST = "lost"
+    """The connection broke, or the client's host vanished."""
+    SLOW = "slow"
+    """The client read more slowly than events came; it may come back and resume."""
+    CHATTY = "chatty"
+    """The client went on sending after its request."""
+    AGE = "age"
+    """The stream reached its lifetime; the client comes back and resumes."""
+    ENDED = "ended"
+    """Every channel of the stream was ended by the application."""
+    FINISHED = "finished"
+    """The iterable behind the response is exhausted."""
+    FAILED = "failed"
+    """The iterable behind the response raised, or the hub met a defect of its own."""
+    REFUSED = "refused"
+    """The process holds as many streams as it may; the client comes back later."""
+    SHUTDOWN = "shutdown"
+    """The process is going down; the client comes back and resumes."""
+    NO_HEAD = "no-head"
+    """The server wrote no response head that could be relayed."""
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "…"

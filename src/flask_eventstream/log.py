@@ -1,0 +1,70 @@
+"""What a log gives: entries, and pages of them. Values only, no behaviour of a store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from flask_eventstream.event import STREAM_END, Event, encode_channels_event
+
+__all__ = ["Entry", "Replay", "Retention"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One place in a channel's log: an event, or (``event is None``) the channel's end."""
+
+    channel: str
+    offset: int
+    """Grows with every entry; comparable between entries of one log only."""
+    position: str
+    """The id that a reader who has this entry resumes from."""
+    event: Event | None
+    frame: bytes = field(init=False, repr=False, compare=False)
+    """The bytes on the wire: made once, written to every reader."""
+
+    def __post_init__(self) -> None:
+        if self.event is None:
+            frame = encode_channels_event(STREAM_END, [self.channel], self.position)
+        else:
+            frame = self.event.encode(self.position)
+        object.__setattr__(self, "frame", frame)
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """One page of the log of a reader's channels, after its position."""
+
+    entries: Sequence[Entry]
+    """Oldest first, over all channels of the reader."""
+    gone: frozenset[str]
+    """Channels whose log can't prove that nothing is missing before these entries."""
+    reached: int
+    """The offset that this page reaches: an entry with a greater one was not read."""
+    start: str
+    """A position right before the first entry: who resumes there gets all of them."""
+    position: str
+    """The reader's position after this page."""
+    more: bool = False
+    """True where another page, after ``position``, has the rest."""
+    ended: frozenset[str] = frozenset()
+    """Channels that are ended, as of this page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How much of a channel's log a reader may still get."""
+
+    length: int = 1000
+    """Events per channel."""
+    age_s: float = 86_400.0
+    """Seconds: a laptop closed over night finds everything."""
+
+    @property
+    def forget_s(self) -> float:
+        """Seconds after its last event for which a channel is remembered to have had any.
+
+        Until then a reader who was away that long learns that something is gone. Afterwards a
+        reader of *any* forgotten channel is told so, which is why it is long: thirty ages.
+        """
+        return 30 * self.age_s

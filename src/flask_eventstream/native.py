@@ -1,0 +1,117 @@
+"""Threads, locks and exit hooks of the operating system, also where gevent patched Python.
+
+The hub must run beside a worker's greenlets, never among them: as a greenlet it would stand still
+whenever a request burns the CPU. Everything here is therefore the unpatched thing, and this is the
+only room that asks for it. What is made here must never be waited for by a greenlet for long.
+"""
+
+from __future__ import annotations
+
+import _queue
+import atexit
+import importlib
+import os
+import sys
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+__all__ = [
+    "Lock",
+    "Mailbox",
+    "at_exit",
+    "in_forked_child",
+    "is_patched",
+    "open_file_limit",
+    "start_thread",
+    "start_worker",
+]
+
+#: ``_queue.SimpleQueue`` is C, reentrant, and not what gevent replaces (it replaces the name in
+#: ``queue``). ``get(timeout=…)`` waits without the GIL.
+Mailbox = _queue.SimpleQueue
+
+
+def is_patched() -> bool:
+    """True where gevent or eventlet replaced Python's threads by greenlets."""
+    return _gevent_patched() or _eventlet_patched()
+
+
+def start_thread(target: Callable[[], object]) -> None:
+    """Run ``target`` on a thread of the operating system. Returns at once.
+
+    Raises:
+        RuntimeError: The system can't start another thread.
+    """
+    _original("_thread", "start_new_thread")(target, ())
+
+
+def start_worker(target: Callable[[], object]) -> None:
+    """Run ``target``, an application's own code, on a thread like the server's own.
+
+    That is a greenlet where those are greenlets. Returns at once; the process does not wait for it.
+
+    Raises:
+        RuntimeError: The system can't start another thread.
+    """
+    threading.Thread(target=target, name="flask-eventstream", daemon=True).start()
+
+
+def Lock() -> Any:  # noqa: N802  stands where threading.Lock would
+    """A lock between threads of the operating system. Hold it for microseconds."""
+    return _original("_thread", "allocate_lock")()
+
+
+def at_exit(callback: Callable[[], object]) -> None:
+    """Call ``callback`` when this process ends by itself, before pool threads are waited for.
+
+    Plain ``atexit`` runs after ``concurrent.futures`` joined its threads, and a pool thread that
+    never ends keeps a gunicorn worker alive for ever. ``threading._register_atexit`` runs before;
+    it is private, so both are used, and ``callback`` must bear a second call.
+    """
+    atexit.register(callback)
+    early = getattr(threading, "_register_atexit", None)
+    if early is not None:
+        early(callback)
+
+
+def in_forked_child(method: Callable[[], object]) -> None:
+    """Call a bound ``method`` in each child that this process forks, while its object lives."""
+    reference = weakref.WeakMethod(method)
+
+    def call() -> None:
+        alive = reference()
+        if alive is not None:
+            alive()
+
+    os.register_at_fork(after_in_child=call)
+
+
+def _gevent_patched() -> bool:
+    monkey = sys.modules.get("gevent.monkey")
+    return monkey is not None and bool(monkey.is_module_patched("_thread"))
+
+
+def _eventlet_patched() -> bool:
+    # Not is_monkey_patched("_thread"): eventlet knows the module as "thread" and says False.
+    patcher = sys.modules.get("eventlet.patcher")
+    return patcher is not None and bool(patcher.already_patched)
+
+
+def _original(module: str, name: str) -> Any:
+    if _gevent_patched():
+        return sys.modules["gevent.monkey"].get_original(module, name)
+    if _eventlet_patched():
+        return getattr(sys.modules["eventlet.patcher"].original(module), name)
+    return getattr(importlib.import_module(module), name)
+
+
+def open_file_limit() -> int:
+    """How many descriptors this process may have."""
+    try:
+        import resource  # noqa: PLC0415  Windows has none
+    except ImportError:
+        return 8192
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return soft if soft != resource.RLIM_INFINITY else 1_000_000

@@ -1,0 +1,91 @@
+"""Publishing from anywhere: a script, a task queue, another program. Needs no application."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask_eventstream.brokers import Broker, broker_from_url, check_channel
+from flask_eventstream.errors import EventTooLarge, InvalidConfig
+from flask_eventstream.event import Event
+
+__all__ = ["Publisher"]
+
+
+class Publisher:
+    """Publishes to the log that a URL names, without an application.
+
+    ::
+
+        Publisher("sqlite:////var/lib/shop/events.db").publish({"order": 7}, channel="orders")
+
+    Threads may share one; after a fork it opens a connection of its own.
+
+    Args:
+        broker: A URL as in ``SSE_BROKER_URL``, or a broker.
+        max_event_bytes: The bound on an event's data, as in ``SSE_MAX_EVENT_BYTES``.
+        timeout_s: Seconds after which a publish gives up, as in ``SSE_PUBLISH_TIMEOUT_S``.
+
+    Raises:
+        InvalidConfig: The URL names no broker that could be shared.
+    """
+
+    def __init__(
+        self,
+        broker: str | Broker,
+        *,
+        max_event_bytes: int = 4 * 1024 * 1024,
+        timeout_s: float = 5.0,
+    ) -> None:
+        if isinstance(broker, str):
+            if broker.startswith("memory:"):
+                why = "the memory of this process alone: a publisher needs sqlite:///path"
+                raise InvalidConfig([f"the publisher's URL is {broker!r}, {why}"])
+            broker = broker_from_url(
+                broker, retention=None, timeout_s=timeout_s, key="the publisher's URL"
+            )
+        self._broker = broker
+        self._max_event_bytes = max_event_bytes
+
+    def publish(
+        self,
+        data: Any,
+        type: str | None = None,
+        id: str | None = None,
+        retry: int | None = None,
+        channel: str = "sse",
+    ) -> str:
+        """Append an event to a channel's log and wake its readers.
+
+        Args:
+            data: Text, sent as it is; an `Event`, complete; anything else becomes JSON.
+            type: What the page listens for; by default ``message``.
+            id: The event's own id, a point to resume from; by default the log's position.
+            retry: Milliseconds the client shall wait before it reconnects.
+            channel: Who gets it.
+
+        Returns:
+            The event's id.
+
+        Raises:
+            InvalidEvent: No event stream could carry it.
+            EventTooLarge: The data exceeds the bound.
+            InvalidChannel: The channel's name can't be one.
+            BrokerUnavailable: It was not appended. Blocks no longer than ``timeout_s``.
+        """
+        event = data if isinstance(data, Event) else Event(data, type, id, retry)
+        if event.size_bytes > self._max_event_bytes:
+            raise EventTooLarge(
+                event.data, size_bytes=event.size_bytes, limit_bytes=self._max_event_bytes
+            )
+        return self._broker.publish(check_channel(channel), event)
+
+    def close(self, channel: str) -> None:
+        """End a channel: its readers get ``stream-end``, and a reconnect is told to stop.
+
+        An event published later opens the channel again.
+
+        Raises:
+            InvalidChannel: The channel's name can't be one.
+            BrokerUnavailable: It was not ended.
+        """
+        self._broker.end(check_channel(channel))

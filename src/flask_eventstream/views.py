@@ -1,0 +1,101 @@
+"""``GET /stream``: from a request to a response that is an event stream."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Flask, Request, Response
+
+from flask_eventstream.brokers import check_channel
+from flask_eventstream.brokers.memory import MemoryBroker
+from flask_eventstream.errors import BrokerUnavailable, InvalidChannel
+from flask_eventstream.service import Service
+from flask_eventstream.wsgi import EventStreamResponse, Opening
+
+__all__ = ["event_stream", "open_stream"]
+
+#: How the older extensions name the channel of a stream that names none.
+_DEFAULT_CHANNEL = "sse"
+
+#: What polyfills' ``padding=true`` asks for (Yaffle/EventSource, README).
+_PADDING_BYTES = 2048
+
+
+def open_stream(app: Flask, service: Service, request: Request) -> Response:
+    """The response to a request for a stream: 200, 204 to a reader who has seen it all, or 400."""
+    try:
+        channels = _channels(request, service.config.max_channels)
+    except InvalidChannel as error:
+        return app.response_class(f"{error}\n", 400, mimetype="text/plain")
+    after = _last_event_id(request)
+    if _is_over(service, channels, after):
+        # The one status that stops an EventSource politely (WHATWG HTML 9.2.3).
+        return app.response_class(status=204)
+    if request.environ.get("wsgi.multiprocess") and isinstance(service.broker, MemoryBroker):
+        service.say_once(
+            "SSE_BROKER_URL is memory://, and this server runs several processes: readers get only"
+            " what their own process publishes; use sqlite:///path"
+        )
+    opening = Opening(
+        service,
+        channels=channels,
+        after=after,
+        tells_position=_is_browser(request),
+        padding_bytes=_padding(request),
+    )
+    return event_stream(app, opening)
+
+
+def event_stream(app: Flask, opening: Opening) -> Response:
+    """A response of the app's own class that becomes an event stream when the server calls it."""
+    # Flask turns any other response into the app's class and would lose ours on the way.
+    kind: Any = type("EventStreamResponse", (EventStreamResponse, app.response_class), {})
+    response: Response = kind((), mimetype="text/event-stream")
+    response.headers["Cache-Control"] = "no-store"
+    # nginx would otherwise keep events back until its buffer is full.
+    response.headers["X-Accel-Buffering"] = "no"
+    kind.opening = opening
+    return response
+
+
+def _channels(request: Request, most: int) -> tuple[str, ...]:
+    # "?channel=" means the default, as it did in the older extension.
+    names = {check_channel(name) for name in request.args.getlist("channel") if name}
+    if len(names) > most:
+        raise InvalidChannel(
+            f"{len(names)} channels", f"is more than {most} in one stream: see SSE_MAX_CHANNELS"
+        )
+    return tuple(sorted(names)) or (_DEFAULT_CHANNEL,)
+
+
+def _last_event_id(request: Request) -> str | None:
+    """Where the client was: the header, else the query (polyfills can't set headers)."""
+    header = request.headers.get("Last-Event-ID")
+    if header:
+        # Browsers send UTF-8 (WHATWG HTML 9.2.3); WSGI hands header bytes out as Latin-1.
+        return header.encode("latin-1").decode("utf-8", "replace")
+    return request.args.get("lastEventId") or None
+
+
+def _is_over(service: Service, channels: tuple[str, ...], after: str | None) -> bool:
+    try:
+        return service.broker.has_ended(channels, after)
+    except BrokerUnavailable:
+        return False  # open it: readers wait for the broker, not the other way round
+
+
+def _is_browser(request: Request) -> bool:
+    """True for clients that surely follow the specification.
+
+    A block that only sets the last event ID lets a page that was cut off before its first event
+    resume. Some libraries emit an empty event for it (httpx-sse#35), so only browsers get it, and
+    whoever asks for it with an empty ``lastEventId=`` in the query.
+    """
+    return "Mozilla/" in request.headers.get("User-Agent", "") or "lastEventId" in request.args
+
+
+def _padding(request: Request) -> int:
+    asked = request.args.get("padding", "")
+    if asked == "true":
+        return _PADDING_BYTES
+    return int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 6 else 0  # noqa: PLR2004

@@ -1,0 +1,302 @@
+"""The way out under WSGI: the connection is handed off, or else a worker's thread holds it.
+
+A response of this class is made by a view like any other and passes through ``after_request``. When
+the server calls it, the client's connection is given to the hub (handoff.py), and the server's
+thread is free at once. Where no connection can be had, the hub writes into one end of a socket
+pair, and the server's thread passes on what comes out of the other: the hub never knows.
+"""
+
+from __future__ import annotations
+
+import _socket
+import contextlib
+import errno
+import functools
+import logging
+import socket
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from flask_eventstream.errors import EndReason
+from flask_eventstream.event import COMMENT, Event, encode_retry
+from flask_eventstream.handoff import Client, find_client, leave_connection, swap
+from flask_eventstream.native import start_worker
+from flask_eventstream.runner import Runner, can_run, runner
+from flask_eventstream.service import Service
+from flask_eventstream.stream import Adoption
+
+__all__ = ["EventStreamResponse", "Opening", "Pump"]
+
+_LOGGER = logging.getLogger("flask_eventstream")
+
+_READ_BYTES = 64 * 1024
+
+#: Milliseconds for which sent bytes may stay unacknowledged: a host that vanished is noticed two
+#: heartbeats later, not after the kernel's quarter of an hour (RFC 5482).
+_USER_TIMEOUT_MS = 30_000
+_TCP_USER_TIMEOUT = getattr(_socket, "TCP_USER_TIMEOUT", 18)
+
+_NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
+
+#: A stream that holds a thread gives it back after so many seconds, and the client comes back and
+#: resumes: others get their turn. Where it holds the server's only thread, sooner than gunicorn
+#: would kill the worker (30 s), shortened by the usual fifth.
+_HELD_LIFETIME_S = 300.0
+_ONLY_THREAD_LIFETIME_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What a view decided about a stream."""
+
+    service: Service
+    channels: tuple[str, ...] = ()
+    after: str | None = None
+    tells_position: bool = False
+    padding_bytes: int = 0
+    source: Iterable[object] | None = None
+    """Instead of channels: the application's own iterable."""
+    to_event: Callable[[object], Event] = Event
+    """Makes an event of what the iterable yields."""
+
+
+class EventStreamResponse:
+    """Mixed into an application's response class; makes its response an event stream."""
+
+    opening: Opening
+    # An event stream has no length, whatever its empty iterable may say.
+    automatically_set_content_length = False
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """Called by the server, on its thread, after everything that Flask does."""
+        if environ["REQUEST_METHOD"] == "HEAD":
+            return self._respond(environ, start_response)
+        try:
+            return self._open(environ, start_response)
+        except _Busy as error:
+            self.opening.service.say_once("A stream was sent away: %s", error)
+        except OSError as error:
+            if error.errno not in _NO_DESCRIPTOR:
+                raise
+            text = "A stream was sent away, no descriptor is left (%s): raise ulimit -n"
+            self.opening.service.say_once(text, error.strerror)
+        self.response = [encode_retry(self.opening.service.config.retry_ms) + COMMENT]
+        return self._respond(environ, start_response)
+
+    def _open(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """Open the stream, or raise before anything was changed."""
+        try:
+            run = runner()
+        except RuntimeError as error:
+            raise _Busy(str(error)) from error
+        source = self.opening.source
+        pump = None if source is None else Pump(source, self.opening.to_event)
+        client = self._client(environ)
+        try:
+            if isinstance(client, Client):
+                return self._hand_off(run, client, pump, environ, start_response)
+            return self._hold(run, client, pump, environ, start_response)
+        except BaseException:
+            if pump is not None:
+                pump.close()
+            raise
+
+    def _client(self, environ: dict[str, Any]) -> Client | str:
+        """The connection to hand off, or why there is none."""
+        if not self.opening.service.config.handoff:
+            return "SSE_HANDOFF is off"
+        if not can_run():
+            return "uvloop is not installed, and Python's own loop can't run beside greenlets"
+        found = find_client(environ)
+        return found if isinstance(found, Client) else found.why
+
+    def _hand_off(
+        self,
+        run: Runner,
+        client: Client,
+        pump: Pump | None,
+        environ: dict[str, Any],
+        start_response: Any,
+    ) -> Iterable[bytes]:
+        connection, sink = swap(client)
+        run.fds.add(connection.fileno())
+        try:
+            _set_options(connection)
+            headers = self.get_wsgi_headers(environ)  # type: ignore[attr-defined]
+            start_response(self.status, headers.to_wsgi_list())  # type: ignore[attr-defined]
+            leave_connection(start_response)
+            lifetime_s = self.opening.service.config.stream_lifetime_s
+            self._give(run, connection, sink=sink, pump=pump, lifetime_s=lifetime_s)
+        except BaseException:
+            # The client is ours already: nobody else would ever close it.
+            run.fds.discard(connection.fileno())
+            connection.close()
+            sink.close()
+            raise
+        return ()
+
+    def _hold(
+        self,
+        run: Runner,
+        why: str,
+        pump: Pump | None,
+        environ: dict[str, Any],
+        start_response: Any,
+    ) -> Iterable[bytes]:
+        service = self.opening.service
+        text = "%s: each stream holds a worker thread, because %s"
+        service.say_once(text, environ.get("SERVER_SOFTWARE") or "This server", why)
+        if not service.hold_thread(environ):
+            raise _Busy("all threads that can be spared hold a stream")
+        try:
+            held = _Held(service)
+        except BaseException:
+            service.free_thread()
+            raise
+        lifetime_s = service.config.stream_lifetime_s or _HELD_LIFETIME_S
+        most_s = _HELD_LIFETIME_S if environ.get("wsgi.multithread") else _ONLY_THREAD_LIFETIME_S
+        try:
+            self._give(run, held.hub_end, sink=None, pump=pump, lifetime_s=min(lifetime_s, most_s))
+        except BaseException:
+            held.close()
+            raise
+        self.response = held  # type: ignore[assignment]  # Werkzeug's, which takes any iterable
+        return self._respond(environ, start_response)
+
+    def _give(
+        self,
+        run: Runner,
+        connection: _socket.socket,
+        *,
+        sink: _socket.socket | None,
+        pump: Pump | None,
+        lifetime_s: float,
+    ) -> None:
+        opening = self.opening
+        # Callbacks of the response run when the stream ends; nothing else of it is kept.
+        callbacks: list[Any] = getattr(self, "_on_close", [])
+        adoption = Adoption(
+            client=connection,
+            sink=sink,
+            channels=opening.channels,
+            after=opening.after,
+            tells_position=opening.tells_position,
+            padding_bytes=opening.padding_bytes,
+            lifetime_s=lifetime_s,
+            feed=pump.hub_end if pump else None,
+            feed_failed=pump.has_failed if pump else bool,
+            on_end=functools.partial(_run_all, callbacks) if callbacks else None,
+        )
+        try:
+            run.call(opening.service.adopt, run, adoption)
+        except RuntimeError as error:
+            raise _Busy(str(error)) from error
+        if pump is not None:
+            start_worker(pump.run)
+
+    def _respond(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        return super().__call__(environ, start_response)  # type: ignore[misc,no-any-return]
+
+
+class _Busy(Exception):
+    """The stream can't be opened now; its client shall come back."""
+
+
+class _Held:
+    """The body of a held response: what the hub writes into the other end of a socket pair."""
+
+    def __init__(self, service: Service) -> None:
+        # Python's own sockets, so that a greenlet waits for it as greenlets do.
+        ours, self._socket = socket.socketpair()
+        self.hub_end = _raw(ours)
+        self._service = service
+        self._closed = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        data = self._socket.recv(_READ_BYTES)
+        if not data:
+            raise StopIteration
+        return data
+
+    def close(self) -> None:
+        """The client left, or the stream ended."""
+        if not self._closed:
+            self._closed = True
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+            self._socket.close()
+            self._service.free_thread()
+
+
+class Pump:
+    """Runs an application's iterable on a thread of its own and writes what it yields.
+
+    The thread waits while the client reads slowly, and ends soon after the client left: at the
+    next thing that the iterable yields.
+    """
+
+    def __init__(self, source: Iterable[object], to_event: Callable[[object], Event]) -> None:
+        self._source = source
+        self._to_event = to_event
+        self._failed = False
+        ours, self._socket = socket.socketpair()
+        self.hub_end = _raw(ours)
+
+    def has_failed(self) -> bool:
+        """True where the iterable raised."""
+        return self._failed
+
+    def run(self) -> None:
+        """The thread."""
+        try:
+            for item in self._source:
+                if not self._send(self._to_event(item).encode()):
+                    break
+            close = getattr(self._source, "close", None)
+            if close is not None:
+                close()
+        except Exception:
+            self._failed = True
+            _LOGGER.exception("The iterable behind an event stream raised; the stream ends")
+        finally:
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+            self._socket.close()
+
+    def close(self) -> None:
+        """It will not run."""
+        self.hub_end.close()
+        self._socket.close()
+
+    def _send(self, frame: bytes) -> bool:
+        try:
+            self._socket.sendall(frame)
+        except OSError:
+            return False  # nobody reads the stream any more
+        return True
+
+
+def _raw(sock: socket.socket) -> _socket.socket:
+    """The C socket behind Python's, which is not patched and which the hub's loop takes."""
+    raw = _socket.socket(fileno=sock.detach())
+    raw.settimeout(0)
+    return raw
+
+
+def _set_options(connection: _socket.socket) -> None:
+    if connection.family in (_socket.AF_INET, _socket.AF_INET6):
+        with contextlib.suppress(OSError):  # the client may be gone already
+            connection.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+            connection.setsockopt(_socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, _USER_TIMEOUT_MS)
+
+
+def _run_all(callbacks: list[Callable[[], object]], _reason: EndReason) -> None:
+    for callback in callbacks:
+        try:
+            callback()
+        except Exception:
+            _LOGGER.exception("A callback at the end of an event stream raised")
