@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from flask import Flask, Request, Response
@@ -48,14 +49,19 @@ def open_stream(app: Flask, service: Service, request: Request) -> Response:
 
 def event_stream(app: Flask, opening: Opening) -> Response:
     """A response of the app's own class that becomes an event stream when the server calls it."""
-    # Flask turns any other response into the app's class and would lose ours on the way.
-    kind: Any = type("EventStreamResponse", (EventStreamResponse, app.response_class), {})
-    response: Response = kind((), mimetype="text/event-stream")
+    response: Any = _response_class(app.response_class)((), mimetype="text/event-stream")
+    response.opening = opening
     response.headers["Cache-Control"] = "no-store"
     # nginx would otherwise keep events back until its buffer is full.
     response.headers["X-Accel-Buffering"] = "no"
-    kind.opening = opening
-    return response
+    made: Response = response
+    return made
+
+
+@functools.lru_cache(maxsize=16)
+def _response_class(base: type[Response]) -> type[Response]:
+    # Flask turns any other response into the app's class and would lose ours on the way.
+    return type("EventStreamResponse", (EventStreamResponse, base), {})
 
 
 def _channels(request: Request, most: int) -> tuple[str, ...]:
