@@ -59,7 +59,7 @@ def event_stream(app: Flask, opening: Opening) -> Response:
 
 
 @functools.lru_cache(maxsize=16)
-def _response_class(base: type[Response]) -> type[Response]:
+def _response_class(base: Any) -> type[Response]:
     # Flask turns any other response into the app's class and would lose ours on the way.
     return type("EventStreamResponse", (EventStreamResponse, base), {})
 

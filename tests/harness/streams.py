@@ -24,7 +24,7 @@ from .event_stream import Dispatched, EventStreamParser
 from .http_response import HttpResponse
 from .waiting import Deadline
 
-__all__ = ["Crowd", "Reader", "Reply", "allow_descriptors", "get"]
+__all__ = ["Crowd", "Reader", "Reply", "allow_descriptors", "get", "post"]
 
 READ_BYTES = 65_536
 OK = 200
@@ -60,17 +60,27 @@ class _Address(NamedTuple):
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         return cls(parts.hostname, parts.port or 80, target)
 
-    def request(self, headers: Mapping[str, str]) -> bytes:
+    def request(self, headers: Mapping[str, str], content: bytes | None = None) -> bytes:
+        """The bytes of a GET, or of a POST where there is content, be it empty."""
         given = {name.lower(): value for name, value in headers.items()}
         merged = {"host": f"{self.host}:{self.port}", "accept": "*/*", **given}
-        lines = [f"GET {self.target} HTTP/1.1", *(f"{k}: {v}" for k, v in merged.items())]
-        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+        if content is not None:
+            merged["content-length"] = str(len(content))
+        method = "GET" if content is None else "POST"
+        lines = [f"{method} {self.target} HTTP/1.1", *(f"{k}: {v}" for k, v in merged.items())]
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + (content or b"")
 
 
 class _Connection:
     """One request on a blocking socket, and what has come back. Owned by the calling thread."""
 
-    def __init__(self, url: str, headers: Mapping[str, str], timeout_s: float) -> None:
+    def __init__(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        timeout_s: float,
+        content: bytes | None = None,
+    ) -> None:
         address = _Address.of(url)
         deadline = Deadline(timeout_s)
         self.response = HttpResponse()
@@ -79,12 +89,12 @@ class _Connection:
         self._url = url
         self._socket = socket.create_connection((address.host, address.port), timeout=timeout_s)
         try:
-            self._socket.sendall(address.request(headers))
+            self._socket.sendall(address.request(headers, content))
             while not self.response.head:
                 self.receive(deadline, what="the response head")
                 if self.ended and not self.response.head:
                     raise AssertionError(
-                        f"GET {url}: the connection ended before the response head"
+                        f"{url}: the connection ended before the response head"
                     )
         except BaseException:
             self._socket.close()
@@ -100,7 +110,7 @@ class _Connection:
         if received is None:
             shown = bytes(self.body[-SHOWN_BYTES:])
             message = (
-                f"GET {self._url}: waited {deadline.within_s:g} s for {what}; got so far: {shown!r}"
+                f"{self._url}: waited {deadline.within_s:g} s for {what}; got so far: {shown!r}"
             )
             raise AssertionError(message)
         return received
@@ -140,21 +150,38 @@ class _Connection:
 
 
 def get(url: str, headers: Mapping[str, str] | None = None, timeout_s: float = 10) -> Reply:
-    """Make one plain HTTP request and read the whole response.
+    """Make one plain GET request and read the whole response.
 
     Raises:
         AssertionError: the response was not complete after `timeout_s` seconds, or was cut off.
         OSError: no connection could be made.
     """
+    return _ask(url, headers, timeout_s, content=None)
+
+
+def post(
+    url: str,
+    content: bytes = b"",
+    headers: Mapping[str, str] | None = None,
+    timeout_s: float = 10,
+) -> Reply:
+    """Make one POST request and read the whole response, as `get` does."""
+    return _ask(url, headers, timeout_s, content=content)
+
+
+def _ask(
+    url: str, headers: Mapping[str, str] | None, timeout_s: float, *, content: bytes | None
+) -> Reply:
     deadline = Deadline(timeout_s)
-    connection = _Connection(url, {"connection": "close", **(headers or {})}, timeout_s)
+    sent = {"connection": "close", **(headers or {})}
+    connection = _Connection(url, sent, timeout_s, content)
     with contextlib.closing(connection):
         while not (connection.ended or connection.response.complete):
             connection.receive(deadline, what="the whole response")
         response = connection.response
         if not response.complete:
             raise AssertionError(
-                f"GET {url}: the response was cut off after {len(connection.body)} bytes"
+                f"{url}: the response was cut off after {len(connection.body)} bytes"
             )
         return Reply(response.status, response.headers, bytes(connection.body))
 
@@ -222,6 +249,19 @@ class Reader:
     def complete(self) -> bool:
         """Whether the response ended as announced; False while it is open or if it was cut off."""
         return self._connection.response.complete
+
+    @property
+    def ended(self) -> bool:
+        """Whether the stream has ended by now, in whatever way."""
+        self._take(self._connection.receive_available())
+        return self._connection.ended
+
+    def take_events(self) -> list[Dispatched]:
+        """Give the events that have arrived by now and were not given yet, without waiting."""
+        self._take(self._connection.receive_available())
+        taken = list(self._events)
+        self._events.clear()
+        return taken
 
     def next_event(self, within_s: float = 10) -> Dispatched:
         """Give the next event, with type, data, id and retry as `Dispatched` explains them.
