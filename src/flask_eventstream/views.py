@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from collections.abc import Hashable
+from typing import Any, cast
 
 from flask import Flask, Request, Response
 
@@ -49,7 +50,9 @@ def open_stream(app: Flask, service: Service, request: Request) -> Response:
 
 def event_stream(app: Flask, opening: Opening) -> Response:
     """A response of the app's own class that becomes an event stream when the server calls it."""
-    response: Any = _response_class(app.response_class)((), mimetype="text/event-stream")
+    response: Any = _response_class(cast("Hashable", app.response_class))(
+        (), mimetype="text/event-stream"
+    )
     response.opening = opening
     response.headers["Cache-Control"] = "no-store"
     # nginx would otherwise keep events back until its buffer is full.

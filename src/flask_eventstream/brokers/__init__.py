@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from flask_eventstream.brokers.broker import Broker, Inbox, Listener, check_channel
 from flask_eventstream.brokers.memory import MemoryBroker
 from flask_eventstream.brokers.sqlite import SqliteBroker
 from flask_eventstream.errors import InvalidConfig
 from flask_eventstream.log import Retention
+
+_redis: Any
+try:
+    from flask_eventstream.brokers import redis as _redis
+except ModuleNotFoundError as error:
+    if error.name != "redis":
+        raise
+    _redis = None  # the extra is not installed
+
+_REDIS_SCHEMES = ("redis", "rediss", "unix")
 
 __all__ = ["Broker", "Inbox", "Listener", "broker_from_url", "check_channel"]
 
@@ -44,6 +55,16 @@ def broker_from_url(
             why = "would be one log per connection: write memory:// for a log in memory"
             raise InvalidConfig([f"{key} is {url!r}, which {why}"])
         return SqliteBroker(Path(rest[1:]), retention=retention, timeout_s=timeout_s)
-    raise InvalidConfig(
-        [f"{key} is {url!r}: no broker for {scheme}://, use sqlite:/// or memory://"]
-    )
+    if scheme in _REDIS_SCHEMES:
+        return _redis_broker(url, retention=retention, timeout_s=timeout_s, key=key)
+    known = ", ".join(f"{name}://" for name in ("sqlite", *_REDIS_SCHEMES, "memory"))
+    raise InvalidConfig([f"{key} is {url!r}: no broker for {scheme}://, there are {known}"])
+
+
+def _redis_broker(url: str, *, retention: Retention | None, timeout_s: float, key: str) -> Broker:
+    if _redis is None:
+        problem = f"{key} names a Redis server: pip install 'flask-eventstream[redis]'"
+        raise InvalidConfig([problem])
+    where = _redis.RedisUrl.parse(url, key=key)
+    broker: Broker = _redis.RedisBroker(where, retention=retention, timeout_s=timeout_s)
+    return broker

@@ -171,11 +171,11 @@ class MemoryBroker:
 
     def _sequence_of(self, channels: Collection[str], after: str) -> int | None:
         """Where a last event ID stands in the log, or None where nobody can tell."""
-        for name in channels:
-            log = self._channels.get(name)
-            for _, entry in reversed(log.entries if log else ()):
-                if entry.event is not None and entry.event.id == after:
-                    return entry.offset
+        logs = [self._channels[name] for name in channels if name in self._channels]
+        entries = (entry for log in logs for _, entry in log.entries)
+        own = [e.offset for e in entries if e.event is not None and e.event.id == after]
+        if own:
+            return max(own)
         position = Position.parse(after)
         if position and position.epoch == self._epoch and position.sequence <= self._sequence:
             return position.sequence
@@ -211,9 +211,10 @@ class _MemoryListener:
 
     def post(self, entry: Entry) -> None:
         """Take an entry and wake the loop. Any thread."""
-        first = not self._posted
+        # Append, then look: the other way round the loop may empty the deque in between, and
+        # nobody would wake it again.
         self._posted.append(entry)
-        if first:
+        if len(self._posted) == 1:
             # An empty context: the publishing request's own would live as long as the callback.
             self._loop.call_soon_threadsafe(self._deliver, context=contextvars.Context())
 

@@ -103,10 +103,9 @@ class SqliteBroker:
             why = f"other threads have been waiting for it for more than {self._timeout_s:g} s"
             raise BrokerUnavailable(self.url, why)
         try:
-            result = use(self._opened())
-            if self._opened().replaced:
+            result = use(log := self._opened())
+            if log.replaced:
                 # What was just written went into a file that nobody will open again.
-                self._drop()
                 result = use(self._opened())
         except BrokerUnavailable:
             self._drop()
@@ -116,6 +115,8 @@ class SqliteBroker:
         return result
 
     def _opened(self) -> LogFile:
+        if self._log is not None and self._log.replaced:
+            self._drop()
         if self._log is None:
             self._log = self.open_log(busy_s=self._timeout_s)
         return self._log
@@ -156,6 +157,9 @@ class SqliteListener:
         """Deliver these channels from now on."""
         # The reading thread never iterates over the set; it asks whether a name is in.
         self._reader.channels.update(channels)
+        if not self._reader.began:
+            # Before its first look the thread has no place to go on from.
+            await self.replay((), None)
 
     def unsubscribe(self, channels: Collection[str]) -> None:
         """Deliver these channels no more."""
@@ -203,6 +207,11 @@ class _Reader:
         self._waiting: list[_Request] = []
         self._complained = False
 
+    @property
+    def began(self) -> bool:
+        """True when everything that is appended from now on will be seen."""
+        return self._epoch is not None
+
     def run(self) -> None:
         """The thread: wait, look, answer; until stopped."""
         pause_s = 0.0
@@ -237,9 +246,9 @@ class _Reader:
         if self._epoch is None:
             self._tail = log.head
         elif self._epoch != log.epoch:
-            # A log that began after the last look holds nothing but news, and all of it is due;
-            # any other is somebody's past.
-            self._tail = 0 if log.began_ms >= self._looked_ms else log.head
+            # An epoch that began after the last look holds nothing but news, and all of it is
+            # due; any other is somebody's past.
+            self._tail = log.began_after if log.began_ms >= self._looked_ms else log.head
             self._call(self._inbox.interrupted, None, str(Position(log.epoch, self._tail)))
         self._epoch = log.epoch
         return log
@@ -263,6 +272,9 @@ class _Reader:
         while self._waiting:
             request = self._waiting[0]
             replay = log.read(request.channels, request.after)
+            # What the page has may be newer than the last look. It must be delivered first: the
+            # reader is live after the page, and would get it again.
+            self._look(log)
             self._call(_set_result, request.answer, replay)
             self._waiting.pop(0)
 

@@ -54,6 +54,11 @@ class SqliteFile:
         self._db.close()
 
     @property
+    def inode(self) -> int:
+        """Names the file among those of its disk."""
+        return self._identity[1] if self._identity else 0
+
+    @property
     def replaced(self) -> bool:
         """True where the path no longer leads to the file that is open: deleted, or another."""
         return _identity(self.path) != self._identity
@@ -133,6 +138,6 @@ _DIAGNOSES = (
 def _identity(path: Path) -> tuple[int, int] | None:
     try:
         status = path.stat()
-    except FileNotFoundError:
-        return None
+    except OSError:
+        return None  # gone, or out of reach: opening it again says why
     return status.st_dev, status.st_ino

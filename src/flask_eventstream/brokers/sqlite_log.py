@@ -116,6 +116,7 @@ class LogFile(SqliteFile):
         with self._translating(), self._writing():
             self._retention = self._agreed_retention(retention)
             self.epoch, self.began_ms = self._current_epoch()
+            self.began_after = self._last_epochs_end()
             self._forget_channels()
 
     @property
@@ -176,28 +177,28 @@ class LogFile(SqliteFile):
     def news(self, channels: Collection[str], since: int) -> News:
         """Everything that was appended to these channels after the sequence ``since``."""
         with self._translating(), self._reading():
+            rows = self._db.execute(
+                _SELECT + " WHERE sequence > ? ORDER BY sequence LIMIT ?", (since, _NEWS)
+            ).fetchall()
+            more = len(rows) == _NEWS
+            head = rows[-1][0] if more else self._head()
+            # Sequences have no holes but those that trimming made.
             trimmed = (
                 self._db.execute(
                     "SELECT channel FROM sse_channels WHERE trimmed > ?", (since,)
                 ).fetchall()
-                if self._oldest() > since + 1
+                if head - since > len(rows)
                 else []
             )
-            rows = self._db.execute(
-                _SELECT + " WHERE sequence > ? ORDER BY sequence LIMIT ?", (since, _NEWS)
-            ).fetchall()
         entries = [e for row in rows if row[1] in channels and (e := self._entry(row))]
         gone = frozenset(name for (name,) in trimmed if name in channels)
-        return News(entries, gone, rows[-1][0] if rows else since, len(rows) == _NEWS)
+        return News(entries, gone, head, more)
 
     # ---- statements; inside a transaction
 
     def _head(self) -> int:
         row = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'sse_events'")
         return int((row.fetchone() or (0,))[0])
-
-    def _oldest(self) -> int:
-        return int(self._db.execute("SELECT min(sequence) FROM sse_events").fetchone()[0] or 0)
 
     def _insert(self, channel: str, event: Event | None, now_ms: int) -> int:
         values: tuple[Any, ...] = (None, None, None, None)
@@ -314,8 +315,12 @@ class LogFile(SqliteFile):
         return int(row[0]) if row else 0
 
     def _page(self, channels: Sequence[str], start: int) -> list[Any]:
+        # From the first young enough on, and not each that is: after a clock was set back, an older
+        # event may stand between younger ones, and would be passed over in silence.
         statement = (
-            _SELECT + " WHERE channel = ? AND sequence > ? AND at_ms >= ? ORDER BY sequence LIMIT ?"
+            _SELECT + " WHERE channel = ?1 AND sequence >= (SELECT sequence FROM sse_events"
+            " WHERE channel = ?1 AND sequence > ?2 AND at_ms >= ?3 ORDER BY sequence LIMIT 1)"
+            " ORDER BY sequence LIMIT ?4"
         )
         parts = [
             self._db.execute(
@@ -340,7 +345,8 @@ class LogFile(SqliteFile):
         return remembered
 
     def _current_epoch(self) -> tuple[str, int]:
-        boot = _boot_id()
+        # The inode too: a copy that was put in the file's place has a past of its own.
+        boot = f"{_boot_id()} {self.inode}"
         row = self._db.execute(
             "SELECT epoch, began_ms, boot FROM sse_epochs WHERE last IS NULL"
         ).fetchone()
@@ -353,6 +359,10 @@ class LogFile(SqliteFile):
             (epoch, boot, began_ms),
         )
         return epoch, began_ms
+
+    def _last_epochs_end(self) -> int:
+        row = self._db.execute("SELECT max(last) FROM sse_epochs").fetchone()
+        return int(row[0] or 0)
 
     def _entry(self, row: Any) -> Entry | None:
         """The entry that a row is, or None where somebody else wrote what can't be sent."""

@@ -1,0 +1,196 @@
+"""What a log in Redis answers: states, pages, errors. Answers in, values out; no connection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flask_eventstream.brokers.message import Unreadable, decode_message
+from flask_eventstream.errors import BrokerUnavailable
+from flask_eventstream.log import Entry, Replay, Retention
+from flask_eventstream.position import Position
+
+__all__ = [
+    "PAGE",
+    "ChannelState",
+    "LogState",
+    "RunInfo",
+    "diagnose",
+    "make_entry",
+    "make_replay",
+    "opening_arguments",
+]
+
+#: Entries of one page of a replay.
+PAGE = 256
+
+#: Streams with XTRIM MINID came with 6.2.
+_OLDEST_VERSION = (6, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """One run of a server process."""
+
+    run_id: str
+    lossless: bool
+    """True where an acknowledged write survives when the process is killed: it has an
+    append-only file, which the kernel has before the client is answered."""
+
+    @classmethod
+    def from_info(cls, info: Mapping[str, Any], shown: str) -> RunInfo:
+        """Read what ``INFO`` says.
+
+        Raises:
+            BrokerUnavailable: The server is too old.
+        """
+        version = str(info["redis_version"])
+        numbers = tuple(int(part) for part in version.split(".")[:2])
+        if numbers < _OLDEST_VERSION:
+            why = f"the server is Redis {version}, too old for streams that can be trimmed"
+            raise BrokerUnavailable(shown, why, "use Redis 6.2 or newer, or Valkey")
+        return cls(str(info["run_id"]), bool(int(info.get("aof_enabled", 0))))
+
+
+def opening_arguments(run: RunInfo, *, epoch: str, retention: Retention | None) -> list[str]:
+    """The arguments of the opening script. ``epoch`` is used if a new one begins."""
+    default = Retention()
+    asked = ["", ""] if retention is None else _retention_arguments(retention)
+    return [run.run_id, epoch, "1" if run.lossless else "0", *asked, *_retention_arguments(default)]
+
+
+def _retention_arguments(retention: Retention) -> list[str]:
+    return [str(retention.length), str(int(retention.age_s * 1000))]
+
+
+@dataclass(frozen=True, slots=True)
+class LogState:
+    """The log's hash, at one moment."""
+
+    epoch: str
+    sequence: int
+    past: Mapping[str, int]
+    """Earlier epochs, and the last sequence of each."""
+    age_ms: int
+
+    FIELDS = ("epoch", "seq", "past", "age")
+
+    @classmethod
+    def parse(cls, values: Sequence[bytes | None]) -> LogState | None:
+        """The state in an answer to ``HMGET log FIELDS``; ``None`` where there is no log."""
+        if values[0] is None:
+            return None
+        epoch, seq, past, age = (value.decode() if value else "" for value in values)
+        ended = dict(one.split(":") for one in past.split())
+        return cls(epoch, int(seq), {name: int(last) for name, last in ended.items()}, int(age))
+
+    def sequence_of(self, position: Position) -> int | None:
+        """The sequence of a position, or ``None`` where it means nothing in this log."""
+        last = self.sequence if position.epoch == self.epoch else self.past.get(position.epoch, -1)
+        return position.sequence if position.sequence <= last else None
+
+    def position(self, sequence: int) -> Position:
+        """A position of the current epoch."""
+        return Position(self.epoch, sequence)
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelState:
+    """A channel's hash."""
+
+    last: int
+    trimmed: int
+    ended: int
+
+    FIELDS = ("last", "trimmed", "ended")
+
+    @classmethod
+    def parse(cls, values: Sequence[bytes | None]) -> ChannelState:
+        """The state in an answer to ``HMGET channel FIELDS``; all 0 where nothing is known."""
+        return cls(*(int(value or 0) for value in values))
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelPage:
+    """The answers about one channel."""
+
+    channel: str
+    state: ChannelState
+    rows: Sequence[tuple[bytes, Mapping[bytes, bytes]]]
+    """``XRANGE`` after the start; at most one more than a page."""
+
+
+def make_entry(channel: str, body: bytes, position: Position) -> Entry | None:
+    """The entry of a message body in the log, or ``None`` where somebody else wrote it there."""
+    try:
+        message = decode_message(b'{"id": "%s", %s' % (str(position).encode(), body))
+    except Unreadable:
+        return None
+    return Entry(channel, position.sequence, str(position), message.event)
+
+
+def make_replay(
+    state: LogState, starts: Mapping[str, int], pages: Sequence[ChannelPage], *, now_ms: int
+) -> Replay:
+    """One page of several channels: merged in the order of the log, with what is gone."""
+    gone: set[str] = set()
+    rows: list[tuple[int, str, bytes]] = []
+    more = False
+    reached = state.sequence
+    for page in pages:
+        start = starts[page.channel]
+        expired = 0
+        for row_id, fields in page.rows:
+            if int(fields.get(b"a", 0)) + state.age_ms < now_ms:
+                expired += 1
+            else:
+                rows.append((int(row_id.partition(b"-")[0]), page.channel, fields.get(b"m", b"")))
+        if start < page.state.trimmed or expired or (start < page.state.last and not page.rows):
+            gone.add(page.channel)
+        if len(page.rows) > PAGE:
+            # What lies behind this channel's page was not read, so the common page ends before.
+            more = True
+            reached = min(reached, int(page.rows[PAGE - 1][0].partition(b"-")[0]))
+    rows = sorted(row for row in rows if row[0] <= reached)
+    if len(rows) > PAGE:
+        more, rows = True, rows[:PAGE]
+        reached = rows[-1][0]
+    entries = [make_entry(channel, body, state.position(seq)) for seq, channel, body in rows]
+    return Replay(
+        entries=[entry for entry in entries if entry is not None],
+        gone=frozenset(gone),
+        reached=reached,
+        start=str(state.position(rows[0][0] - 1 if rows else reached)),
+        position=str(state.position(reached)),
+        more=more,
+        ended=frozenset(page.channel for page in pages if page.state.ended),
+    )
+
+
+#: (how Redis' error begins or what it contains, what it means here, what to do)
+_DIAGNOSES = (
+    ("WRONGPASS", "it refuses the password", "correct the user and password in the URL"),
+    ("NOAUTH", "it wants a password", "put it into the URL: redis://:PASSWORD@host/0"),
+    ("invalid username-password", "it refuses the password", "correct it in the URL"),
+    ("NOPERM", "its user may not do that", "give it the rules of docs/reference/redis.md"),
+    ("No permissions", "its user may not do that", "give it the rules of docs/reference/redis.md"),
+    ("OOM", "its memory is full", "raise maxmemory, or lower SSE_HISTORY_LENGTH"),
+    ("READONLY", "it is a replica, which can't be written", "name the primary in the URL"),
+    ("read only replica", "it is a replica, which can't be written", "name the primary in the URL"),
+    ("MISCONF", "it can't write its own file", "look at its disk and its log"),
+    ("WRONGTYPE", "one of our keys is of another type", "choose another ?prefix= in the URL"),
+    ("LOADING", "it is still loading its file", "try again in a moment"),
+    ("MASTERDOWN", "it is a replica without its primary", "name the primary in the URL"),
+    ("NOREPLICAS", "too few replicas are connected", "look at its replicas"),
+    ("max number of clients", "it has too many connections", "raise maxclients"),
+)
+
+
+def diagnose(error: Exception) -> tuple[str, str]:
+    """What an error means, and what to do."""
+    text = str(error)
+    for sign, why, remedy in _DIAGNOSES:
+        if sign in text:
+            return f"{why} ({text})", remedy
+    return text or type(error).__name__, "try again; open streams catch up when it is back"

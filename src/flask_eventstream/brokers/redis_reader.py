@@ -1,0 +1,151 @@
+"""Asking Redis for pages of logs, over a connection of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from flask_eventstream.brokers.redis_log import (
+    PAGE,
+    ChannelPage,
+    ChannelState,
+    LogState,
+    RunInfo,
+    make_entry,
+    make_replay,
+    opening_arguments,
+)
+from flask_eventstream.brokers.redis_script import OPEN, Keys
+from flask_eventstream.errors import BrokerUnavailable
+from flask_eventstream.log import Replay, Retention
+from flask_eventstream.position import Position
+
+__all__ = ["ANSWER_S", "LogReader"]
+
+#: Seconds for connecting and for each answer.
+ANSWER_S = 5.0
+
+
+class LogReader:
+    """Belongs to the hub's loop. Raises redis-py's errors as they are."""
+
+    def __init__(self, url: str, keys: Keys, *, shown: str, retention: Retention | None) -> None:
+        self._keys = keys
+        self._shown = shown
+        self._retention = retention
+        self._client: Any = redis.asyncio.Redis.from_url(
+            url,
+            protocol=2,
+            retry=Retry(NoBackoff(), 0),
+            socket_timeout=ANSWER_S,
+            socket_connect_timeout=ANSWER_S,
+        )
+
+    def make_connection(self) -> Any:
+        """A connection outside the pool, not connected yet, that may be silent."""
+        connection = self._client.connection_pool.make_connection()
+        connection.socket_timeout = None
+        return connection
+
+    async def open(self) -> LogState:
+        """Begin a new epoch if the server was started anew, and say where the log stands."""
+        run = RunInfo.from_info(await self._client.info(), self._shown)
+        epoch = secrets.token_hex(4)
+        arguments = opening_arguments(run, epoch=epoch, retention=self._retention)
+        await self._client.eval(OPEN, 1, self._keys.log(), *arguments)
+        state = LogState.parse(await self._client.hmget(self._keys.log(), LogState.FIELDS))
+        if state is None:
+            raise BrokerUnavailable(self._shown, "its log was removed while it was opened")
+        return state
+
+    async def replay(self, channels: Sequence[str], after: str | None) -> Replay:
+        """One page of the log after a last event ID."""
+        position = Position.parse(after) if after is not None else None
+        state, pages, now_ms = await self._ask(dict.fromkeys(channels, position))
+        start = state.sequence
+        if after is not None:
+            known = state.sequence_of(position) if position is not None else None
+            if known is None:
+                own = await self._find_own_id(channels, after)
+                if own is None:
+                    return self._nothing(state, pages, gone=channels)
+                return await self.replay(channels, str(state.position(own)))
+            start = known
+        if start == state.sequence:
+            return self._nothing(state, pages, gone=())
+        return make_replay(state, dict.fromkeys(channels, start), pages, now_ms=now_ms)
+
+    async def resume(self, positions: Mapping[str, Position]) -> Replay:
+        """One page of the logs of several channels, each after a position of its own.
+
+        A channel whose position means nothing any more is gone, and goes on from now.
+        """
+        state, pages, now_ms = await self._ask(positions)
+        known = {channel: state.sequence_of(position) for channel, position in positions.items()}
+        lost = frozenset(channel for channel, start in known.items() if start is None)
+        starts = {c: state.sequence if start is None else start for c, start in known.items()}
+        kept = [page for page in pages if page.channel not in lost]
+        replay = make_replay(state, starts, kept, now_ms=now_ms)
+        return dataclasses.replace(replay, gone=replay.gone | lost)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def _ask(
+        self, positions: Mapping[str, Position | None]
+    ) -> tuple[LogState, list[ChannelPage], int]:
+        """Everything about some channels at one moment: the state, and events after positions."""
+        async with self._client.pipeline(transaction=True) as pipe:
+            pipe.time()
+            pipe.hmget(self._keys.log(), LogState.FIELDS)
+            for channel, position in positions.items():
+                pipe.hmget(self._keys.channel(channel), ChannelState.FIELDS)
+                if position is not None:
+                    after = f"({position.sequence}-0"
+                    pipe.xrange(self._keys.events(channel), min=after, count=PAGE + 1)
+            answers = iter(await pipe.execute())
+        seconds, microseconds = next(answers)
+        state = LogState.parse(next(answers))
+        if state is None:  # nobody published yet, or everything was flushed
+            await self.open()
+            return await self._ask(positions)
+        pages = [
+            ChannelPage(
+                channel, ChannelState.parse(next(answers)), next(answers) if position else ()
+            )
+            for channel, position in positions.items()
+        ]
+        return state, pages, seconds * 1000 + microseconds // 1000
+
+    def _nothing(
+        self, state: LogState, pages: Iterable[ChannelPage], *, gone: Iterable[str]
+    ) -> Replay:
+        position = str(state.position(state.sequence))
+        ended = frozenset(page.channel for page in pages if page.state.ended)
+        return Replay((), frozenset(gone), state.sequence, position, position, ended=ended)
+
+    async def _find_own_id(self, channels: Sequence[str], wanted: str) -> int | None:
+        """The newest event of these channels whose own id this is. Reads all they have."""
+        found = [await self._find_in(channel, wanted) for channel in channels]
+        return max((sequence for sequence in found if sequence is not None), default=None)
+
+    async def _find_in(self, channel: str, wanted: str) -> int | None:
+        before = "+"
+        while True:
+            key = self._keys.events(channel)
+            rows = await self._client.xrevrange(key, max=before, count=PAGE)
+            for row_id, fields in rows:
+                sequence = int(row_id.partition(b"-")[0])
+                entry = make_entry(channel, fields.get(b"m", b""), Position("00000000", sequence))
+                if entry is not None and entry.event is not None and entry.event.id == wanted:
+                    return sequence
+            if len(rows) < PAGE:
+                return None
+            before = "(" + rows[-1][0].decode()

@@ -1,0 +1,121 @@
+"""Where a log lies in Redis, and the two scripts that write it.
+
+Keys, each with the configured prefix, ``sse:`` by default:
+
+``log``
+    A hash, the log itself: ``epoch``, ``seq`` (of the last event, over all channels), ``run``
+    (the server process in which the epoch began), ``past`` (earlier epochs and where they ended),
+    and the retention. One per log, and the only key that never expires.
+``events:{CHANNEL}``
+    A stream: the last events of a channel, up to an eighth more than the retention's length (XTRIM
+    is cheap on many, and 17 µs each on one). Gone after the retention's age.
+``channel:{CHANNEL}``
+    A hash: ``last`` sequence, ``trimmed`` up to, ``ended`` at. Gone after thirty ages.
+
+**Epochs.** A server that starts again may have lost its last events and would then give their
+sequence numbers out a second time, which no reader could notice. So an epoch belongs to one run of
+one server: the publishing script has the run's id in its text, and a server that was started anew
+does not know that script. Whoever is told so asks for the run's id and opens a new epoch. Where the
+server's settings say that an acknowledged write survives, positions of the old epoch stay good up
+to where it ended; else they are not, and their readers are told that something is gone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+__all__ = ["NEEDS_OPENING", "OPEN", "Keys", "publish_script"]
+
+#: How the publishing script's error begins where the log must be opened first.
+NEEDS_OPENING = "SSEOPEN"
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Names of keys, made of a prefix."""
+
+    prefix: str
+
+    def log(self) -> str:
+        """The log's own hash."""
+        return f"{self.prefix}log"
+
+    def events(self, channel: str) -> str:
+        """The stream of a channel's events."""
+        return f"{self.prefix}events:{{{channel}}}"
+
+    def channel(self, channel: str) -> str:
+        """What is known of a channel."""
+        return f"{self.prefix}channel:{{{channel}}}"
+
+
+#: KEYS: log. ARGV: run id, a new epoch's name, "1" where acknowledged writes survive a restart,
+#: history length and age in ms ("" to keep those that are there), defaults for both.
+OPEN = """
+local state = redis.call('HMGET', KEYS[1], 'run', 'epoch', 'seq', 'past')
+if not state[2] then
+    redis.call('HSET', KEYS[1], 'run', ARGV[1], 'epoch', ARGV[2], 'seq', '0', 'past', '')
+elseif state[1] ~= ARGV[1] then
+    local past = ''
+    if ARGV[3] == '1' then
+        past = state[2] .. ':' .. state[3]
+        local kept = 1
+        for one in string.gmatch(state[4], '[^ ]+') do
+            if kept < 16 then past = past .. ' ' .. one end
+            kept = kept + 1
+        end
+    end
+    redis.call('HSET', KEYS[1], 'run', ARGV[1], 'epoch', ARGV[2], 'past', past)
+end
+if ARGV[4] ~= '' then
+    redis.call('HSET', KEYS[1], 'length', ARGV[4], 'age', ARGV[5])
+else
+    redis.call('HSETNX', KEYS[1], 'length', ARGV[6])
+    redis.call('HSETNX', KEYS[1], 'age', ARGV[7])
+end
+"""
+
+#: KEYS: log, events, channel. ARGV: channel, body of the message, "1" for the channel's end.
+_PUBLISH = """
+local run = '%s'
+local state = redis.call('HMGET', KEYS[1], 'run', 'epoch', 'length', 'age')
+if state[1] ~= run then return redis.error_reply('SSEOPEN the log is not open') end
+local length, age = tonumber(state[3]), tonumber(state[4])
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local seq = string.format('%%d', redis.call('HINCRBY', KEYS[1], 'seq', 1))
+redis.call('XADD', KEYS[2], seq .. '-0', 'm', ARGV[2], 'a', string.format('%%d', now))
+local cut = nil
+local over = redis.call('XLEN', KEYS[2]) - length
+if over > math.floor(length / 8) then
+    local old = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', over)
+    cut = old[#old][1]
+end
+for i = 1, 64 do
+    local from = '-'
+    if cut then from = '(' .. cut end
+    local oldest = redis.call('XRANGE', KEYS[2], from, '+', 'COUNT', 1)[1]
+    if not oldest or tonumber(oldest[2][4]) + age >= now then break end
+    cut = oldest[1]
+end
+if cut then
+    local trimmed = string.match(cut, '%%d+')
+    redis.call('XTRIM', KEYS[2], 'MINID', string.format('%%d', tonumber(trimmed) + 1))
+    redis.call('HSET', KEYS[3], 'trimmed', trimmed)
+end
+local ended = '0'
+if ARGV[3] == '1' then ended = seq end
+redis.call('HSET', KEYS[3], 'last', seq, 'ended', ended)
+redis.call('PEXPIRE', KEYS[2], string.format('%%d', math.max(age, 1000)))
+redis.call('PEXPIRE', KEYS[3], string.format('%%d', math.max(30 * age, 60000)))
+local position = state[2] .. '-' .. seq
+redis.call('PUBLISH', ARGV[1], '{"id": "' .. position .. '", ' .. ARGV[2])
+return position
+"""
+
+
+def publish_script(run_id: str) -> tuple[str, str]:
+    """The publishing script for one run of a server, and its SHA-1, by which it is called."""
+    text = _PUBLISH % run_id
+    return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
