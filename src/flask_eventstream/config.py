@@ -21,7 +21,11 @@ class Config:
     """How Flask-EventStream behaves in one application."""
 
     broker_url: str | None = None
-    """``SSE_BROKER_URL``. ``None``: a SQLite file in the application's instance folder."""
+    """``SSE_BROKER_URL``; else the older extensions' keys: ``SSE_REDIS_URL``, ``REDIS_URL``, or any
+    of ``SSE_REDIS_HOST`` [localhost], ``SSE_REDIS_PORT`` [6379] and ``SSE_REDIS_DB`` [0], in this
+    order. ``None``: a SQLite file in the application's instance folder."""
+    broker_key: str = "SSE_BROKER_URL"
+    """The key that ``broker_url`` came from, to be named in errors."""
     handoff: bool = True
     """``SSE_HANDOFF``, ``auto`` or ``off``. Off: every stream holds a worker thread."""
     heartbeat_s: float = 15.0
@@ -79,15 +83,28 @@ class Config:
                 except ValueError as error:
                     problems.append(f"{key} is {settings[key]!r}, but must be {error}")
         if "broker_url" not in values:
-            problems += [
-                f"{key} names a Redis server, which this version can't use: set"
-                f" SSE_BROKER_URL (sqlite:///path) and remove {key}"
-                for key in _REDIS_KEYS
-                if settings.get(key)
-            ]
+            values |= _older_url(settings, problems)
         if problems:
             raise InvalidConfig(problems)
         return cls(**values)
+
+
+def _older_url(settings: Mapping[str, Any], problems: list[str]) -> dict[str, str]:
+    """What the older extensions' keys say; their own order of precedence is kept."""
+    for key in ("SSE_REDIS_URL", "REDIS_URL"):
+        if settings.get(key):
+            return {"broker_url": str(settings[key]), "broker_key": key}
+    if all(settings.get(key) is None for key in _REDIS_PARTS):
+        return {}
+    parts = {"SSE_REDIS_HOST": "localhost", "SSE_REDIS_PORT": 6379, "SSE_REDIS_DB": 0}
+    for key, read in _REDIS_PARTS.items():
+        if settings.get(key) is not None:
+            try:
+                parts[key] = read(settings[key])
+            except ValueError as error:
+                problems.append(f"{key} is {settings[key]!r}, but must be {error}")
+    host, port, database = parts.values()
+    return {"broker_url": f"redis://{host}:{port}/{database}", "broker_key": "SSE_REDIS_HOST"}
 
 
 def _text(value: object) -> str:
@@ -153,5 +170,9 @@ _READERS: dict[str, tuple[str, Callable[[object], Any]]] = {
     "SSE_PUBLISH_TIMEOUT_S": ("publish_timeout_s", _seconds(0.01, 600)),
 }
 
-#: Keys of the older extensions.
-_REDIS_KEYS = ("SSE_REDIS_URL", "REDIS_URL", "SSE_REDIS_HOST", "SSE_REDIS_PORT", "SSE_REDIS_DB")
+_REDIS_PARTS: dict[str, Callable[[object], Any]] = {
+    "SSE_REDIS_HOST": str,
+    "SSE_REDIS_PORT": _whole(1, 65_535, "the server's port"),
+    "SSE_REDIS_DB": _whole(0, 1_000_000, "the database's number"),
+}
+_REDIS_KEYS = ("SSE_REDIS_URL", "REDIS_URL", *_REDIS_PARTS)

@@ -131,6 +131,17 @@ class EventStream(Blueprint):
         event = data if isinstance(data, Event) else _event(app, data, type, id, retry)
         return self.service(app).publisher.publish(event, channel=channel)
 
+    def publish_many(self, items: Iterable[Any], channel: str = "sse") -> list[str]:
+        """Publish several events to one channel, in order, cheaper than one by one.
+
+        Each item is what `publish` takes as data, or an `Event`. Returns their ids. Raises as
+        `publish` does: before anything was published if an item is wrong; if the broker fails on
+        the way, SQLite took none of them, Redis perhaps some.
+        """
+        app = self._app()
+        events = [item if isinstance(item, Event) else _event(app, item) for item in items]
+        return self.service(app).publisher.publish_many(events, channel=channel)
+
     def close(self, channel: str) -> None:
         """End a channel: its readers get ``stream-end``, and a reconnect gets 204.
 
@@ -230,7 +241,12 @@ def _make_broker(app: Flask, config: Config) -> Broker:
             )
             raise InvalidConfig([problem]) from error
         url = f"sqlite:///{folder / _DEFAULT_FILE}"
-    return broker_from_url(url, retention=config.retention, timeout_s=config.publish_timeout_s)
+    return broker_from_url(
+        url,
+        retention=config.retention,
+        timeout_s=config.publish_timeout_s,
+        key=config.broker_key,
+    )
 
 
 sse = EventStream()

@@ -132,6 +132,8 @@ class Hub:
         stream = Stream(self, adoption)
         refused = self._stopped or len(self._streams) >= self._max_streams
         self._streams[stream] = adoption.channels
+        # Counted here because `lost` takes it back, also of a stream that never got far.
+        self._readers.update(adoption.channels)
         self._empty.clear()
         if self._beat is None:
             self._beat = self.loop.call_later(self._config.heartbeat_s / 4, self._tick)
@@ -164,6 +166,8 @@ class Hub:
             stream.cut(EndReason.FAILED)
         finally:
             stream.opening = None
+            if adoption.feed is not None and stream.feed is None:
+                adoption.feed.close()  # or its pump would wait for ever
             if not stream.connected and stream in self._streams:
                 # It never had a transport. Whether the loop closed the descriptor nobody can tell,
                 # and closing it twice could hit another thread's: forget it.
@@ -263,7 +267,6 @@ class Hub:
         return self._listener
 
     def _wait(self, subscription: Subscription, channels: tuple[str, ...]) -> None:
-        self._readers.update(channels)
         for channel in channels:
             self._waiting.setdefault(channel, set()).add(subscription)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from flask_eventstream.brokers import Broker, broker_from_url, check_channel
@@ -72,12 +73,34 @@ class Publisher:
             InvalidChannel: The channel's name can't be one.
             BrokerUnavailable: It was not appended. Blocks no longer than ``timeout_s``.
         """
-        event = data if isinstance(data, Event) else Event(data, type, id, retry)
+        event = self._checked(data if isinstance(data, Event) else Event(data, type, id, retry))
+        return self._broker.publish(check_channel(channel), event)
+
+    def publish_many(self, items: Iterable[Any], channel: str = "sse") -> list[str]:
+        """Publish several events to one channel, in order, cheaper than one by one.
+
+        Args:
+            items: Each as the first argument of `publish`.
+            channel: Who gets them.
+
+        Returns:
+            Their ids.
+
+        Raises:
+            InvalidEvent: One can't be carried; none was published.
+            BrokerUnavailable: SQLite took none, Redis perhaps some. Blocks no longer than
+                ``timeout_s`` for each 500 events.
+        """
+        events = [self._checked(item) for item in items]
+        return self._broker.publish_many(check_channel(channel), events)
+
+    def _checked(self, item: Any) -> Event:
+        event = item if isinstance(item, Event) else Event(item)
         if event.size_bytes > self._max_event_bytes:
             raise EventTooLarge(
                 event.data, size_bytes=event.size_bytes, limit_bytes=self._max_event_bytes
             )
-        return self._broker.publish(check_channel(channel), event)
+        return event
 
     def close(self, channel: str) -> None:
         """End a channel: its readers get ``stream-end``, and a reconnect is told to stop.

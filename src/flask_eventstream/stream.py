@@ -100,6 +100,8 @@ class Stream(asyncio.Protocol):
 
     def push(self, data: bytes) -> None:
         """Write to a client that must keep up: if too much waits already, cut it."""
+        if self.paused and data == COMMENT:
+            return  # it has enough to read: a large event may take longer than a heartbeat
         if self.paused:
             self.cut(EndReason.SLOW)
         else:

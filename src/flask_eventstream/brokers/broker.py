@@ -64,6 +64,13 @@ class Broker(Protocol):
             BrokerUnavailable: It was not appended.
         """
 
+    def publish_many(self, channel: str, events: Sequence[Event]) -> list[str]:
+        """Append events in this order, cheaper than one by one. Returns their ids.
+
+        Raises:
+            BrokerUnavailable: Not all were appended; perhaps some were.
+        """
+
     def end(self, channel: str) -> None:
         """Append the channel's end. An event published later opens the channel again.
 

@@ -64,6 +64,10 @@ class MemoryBroker:
         """Append and wake. Any thread; waits for nothing but a lock held for microseconds."""
         return self._append(channel, event)
 
+    def publish_many(self, channel: str, events: Sequence[Event]) -> list[str]:
+        """Append all of them."""
+        return [self._append(channel, event) for event in events]
+
     def end(self, channel: str) -> None:
         """Append the channel's end."""
         self._append(channel, None)

@@ -6,8 +6,8 @@ What we publish is what flask-sse 1.0 published, and it reads it::
 
 ``data`` is any JSON; ``type``, ``id`` and ``retry`` are there if they are set. The first ``id`` is
 the position in our log, written by the script that appends. Where the event has an id of its own,
-that one comes last, ``{"id": "3f9a0c1d-42", …, "id": "own"}``: of two equal keys JSON readers take the
-last (RFC 8259, 4, says most do), so older ones see the event's own id, and ours sees both.
+that one comes last, ``{"id": "3f9a0c1d-42", …, "id": "own"}``. Of two equal keys JSON readers take
+the last (RFC 8259, 4: most do), so older ones see the event's own id, and ours sees both.
 
 What we read besides: the same object from anybody, without a position; the older extension's array
 ``["type", data]``; and any other text, which is an event's data as it is.

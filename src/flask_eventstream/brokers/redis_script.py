@@ -8,7 +8,8 @@ Keys, each with the configured prefix, ``sse:`` by default:
     and the retention. One per log, and the only key that never expires.
 ``events:{CHANNEL}``
     A stream: the last events of a channel, up to an eighth more than the retention's length (XTRIM
-    is cheap on many, and 17 µs each on one). Gone after the retention's age.
+    is cheap on many, and 17 µs each on one). Gone after the retention's age. Every sixteenth event
+    removes what expired; readers are never given it anyway.
 ``channel:{CHANNEL}``
     A hash: ``last`` sequence, ``trimmed`` up to, ``ended`` at. Gone after thirty ages.
 
@@ -36,6 +37,10 @@ class Keys:
     """Names of keys, made of a prefix."""
 
     prefix: str
+
+    def of(self, channel: str) -> tuple[str, str, str]:
+        """What the publishing script wants."""
+        return self.log(), self.events(channel), self.channel(channel)
 
     def log(self) -> str:
         """The log's own hash."""
@@ -92,7 +97,9 @@ if over > math.floor(length / 8) then
     local old = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', over)
     cut = old[#old][1]
 end
-for i = 1, 64 do
+local looks = 0
+if tonumber(seq) %% 16 == 0 then looks = 64 end
+for i = 1, looks do
     local from = '-'
     if cut then from = '(' .. cut end
     local oldest = redis.call('XRANGE', KEYS[2], from, '+', 'COUNT', 1)[1]

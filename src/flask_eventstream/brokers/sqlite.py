@@ -63,11 +63,15 @@ class SqliteBroker:
 
     def publish(self, channel: str, event: Event) -> str:
         """Append and wake. Any thread; waits for the disk, at most ``timeout_s`` for a lock."""
-        return self._append(channel, event)
+        return self._append(channel, [event])[0]
+
+    def publish_many(self, channel: str, events: Sequence[Event]) -> list[str]:
+        """Append all of them in one transaction, or none."""
+        return self._append(channel, events)
 
     def end(self, channel: str) -> None:
         """Append the channel's end."""
-        self._append(channel, None)
+        self._append(channel, [None])
 
     def has_ended(self, channels: Collection[str], after: str | None) -> bool:
         """True where all these channels are ended and a reader at ``after`` has seen it all."""
@@ -92,11 +96,11 @@ class SqliteBroker:
         """A connection of the caller's own."""
         return LogFile(self.path, retention=self._retention, busy_s=busy_s)
 
-    def _append(self, channel: str, event: Event | None) -> str:
-        event_id = self._with_log(lambda log: log.append(channel, event))
+    def _append(self, channel: str, events: Sequence[Event | None]) -> list[str]:
+        event_ids = self._with_log(lambda log: log.append(channel, events))
         for listener in tuple(self._listeners):
             listener.wake()
-        return event_id
+        return event_ids
 
     def _with_log(self, use: Callable[[LogFile], _Result]) -> _Result:
         if not self._lock.acquire(timeout=self._timeout_s):

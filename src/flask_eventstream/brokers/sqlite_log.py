@@ -125,20 +125,27 @@ class LogFile(SqliteFile):
         with self._translating():
             return self._head()
 
-    def append(self, channel: str, event: Event | None) -> str:
-        """Append an event, or the channel's end. Returns the event's id."""
-        now_ms = self._now_ms()
+    def append(self, channel: str, events: Sequence[Event | None]) -> list[str]:
+        """Append events, or (``None``) the channel's end, all or nothing. Returns their ids."""
         with self._translating(), self._writing():
-            sequence = self._insert(channel, event, now_ms)
-            stored = self._touch(channel, sequence if event is None else 0, now_ms)
-            # Trimmed when a quarter more than needed lies there: cheap on average.
-            if stored > self._retention.length + self._retention.length // 4 + 64:
-                self._trim(channel, now_ms)
-            if sequence % _SWEEP_EVERY == 0:
-                self._sweep(now_ms)
-            if sequence % _FORGET_EVERY == 0:
-                self._forget_channels()
-        return (event.id if event else None) or str(Position(self.epoch, sequence))
+            now_ms = self._now_ms()
+            sequences = [self._append_one(channel, event, now_ms) for event in events]
+        return [
+            (event.id if event else None) or self._position(sequence)
+            for event, sequence in zip(events, sequences, strict=True)
+        ]
+
+    def _append_one(self, channel: str, event: Event | None, now_ms: int) -> int:
+        sequence = self._insert(channel, event, now_ms)
+        stored = self._touch(channel, sequence if event is None else 0, now_ms)
+        # Trimmed when a quarter more than needed lies there: cheap on average.
+        if stored > self._retention.length + self._retention.length // 4 + 64:
+            self._trim(channel, now_ms)
+        if sequence % _SWEEP_EVERY == 0:
+            self._sweep(now_ms)
+        if sequence % _FORGET_EVERY == 0:
+            self._forget_channels()
+        return sequence
 
     def has_ended(self, channels: Collection[str], after: str | None) -> bool:
         """True where all these channels are ended and a reader at ``after`` has seen it all."""
@@ -317,11 +324,12 @@ class LogFile(SqliteFile):
     def _page(self, channels: Sequence[str], start: int) -> list[Any]:
         # From the first young enough on, and not each that is: after a clock was set back, an older
         # event may stand between younger ones, and would be passed over in silence.
-        statement = (
-            _SELECT + " WHERE channel = ?1 AND sequence >= (SELECT sequence FROM sse_events"
-            " WHERE channel = ?1 AND sequence > ?2 AND at_ms >= ?3 ORDER BY sequence LIMIT 1)"
-            " ORDER BY sequence LIMIT ?4"
-        )
+        statement = """
+            SELECT sequence, channel, data, type, id, retry FROM sse_events
+            WHERE channel = ?1 AND sequence >= (
+                SELECT sequence FROM sse_events
+                WHERE channel = ?1 AND sequence > ?2 AND at_ms >= ?3 ORDER BY sequence LIMIT 1
+            ) ORDER BY sequence LIMIT ?4"""
         parts = [
             self._db.execute(
                 statement,
