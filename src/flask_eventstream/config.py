@@ -125,7 +125,7 @@ def _switch(value: object) -> bool:
 def _whole(least: int, most: int, unit: str) -> Callable[[object], int]:
     def read(value: object) -> int:
         number = _number(value)
-        if number is None or number != int(number) or not least <= number <= most:
+        if number is None or not least <= number <= most or number != int(number):
             raise ValueError(f"a whole number of {unit}, {least} to {most}")
         return int(number)
 

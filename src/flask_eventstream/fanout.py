@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Iterator
 from itertools import islice
 
+from flask_eventstream.cursor import Cursor
 from flask_eventstream.errors import EndReason
 from flask_eventstream.log import Entry
 from flask_eventstream.stream import Stream
@@ -27,10 +28,18 @@ _SLICE = 64
 class Group:
     """The live streams of one set of channels. They all get the same bytes."""
 
-    __slots__ = ("channels", "ended", "frames", "streams", "wrote_at_s")
+    __slots__ = ("channels", "cursor", "ended", "frames", "streams", "wrote_at_s")
 
-    def __init__(self, channels: tuple[str, ...], *, ended: set[str], now_s: float) -> None:
+    def __init__(
+        self,
+        channels: tuple[str, ...],
+        *,
+        ended: set[str],
+        now_s: float,
+        cursor: Cursor | None = None,
+    ) -> None:
         self.channels = channels
+        self.cursor = cursor or Cursor()
         self.streams: set[Stream] = set()
         self.frames: list[bytes] = []
         """What the streams get with the next write."""
@@ -45,7 +54,7 @@ class Group:
 
     def add(self, entry: Entry) -> None:
         """Give an entry to the streams, with the next write."""
-        self.frames.append(entry.frame)
+        self.frames.append(self.cursor.frame(entry))
         if entry.event is None:
             self.ended.add(entry.channel)
         else:

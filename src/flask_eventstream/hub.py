@@ -249,7 +249,12 @@ class Hub:
         stream.write(catch_up.release(subscription.release()))
         group = self._groups.get(channels)
         if group is None:
-            group = Group(channels, ended=catch_up.ended, now_s=self.loop.time())
+            group = Group(
+                channels,
+                ended=catch_up.ended,
+                now_s=self.loop.time(),
+                cursor=catch_up.cursor,
+            )
             self._groups[channels] = group
             for channel in channels:
                 self._groups_of.setdefault(channel, []).append(group)
@@ -293,7 +298,9 @@ class Hub:
         for group in self._groups.values():
             gone = [c for c in group.channels if channels is None or c in channels]
             if gone:
-                group.frames.append(encode_channels_event(RESET, gone, position))
+                group.frames.append(
+                    encode_channels_event(RESET, gone, group.cursor.jump(gone, position))
+                )
                 group.ended.difference_update(gone)
                 self._fan_out.ready(group)
         for channel, waiting in self._waiting.items():

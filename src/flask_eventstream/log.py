@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from flask_eventstream.event import STREAM_END, Event, encode_channels_event
 
-__all__ = ["Entry", "Replay", "Retention"]
+__all__ = ["Entry", "Place", "Replay", "Retention"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +24,21 @@ class Entry:
     """The bytes on the wire: made once, written to every reader."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "frame", self.encode(self.position))
+
+    def encode(self, position: str) -> bytes:
+        """The bytes on the wire for readers whose position after it is ``position``."""
         if self.event is None:
-            frame = encode_channels_event(STREAM_END, [self.channel], self.position)
-        else:
-            frame = self.event.encode(self.position)
-        object.__setattr__(self, "frame", frame)
+            return encode_channels_event(STREAM_END, [self.channel], position)
+        return self.event.encode(position)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a channel that has a log of its own stands."""
+
+    offset: int
+    position: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +59,13 @@ class Replay:
     """True where another page, after ``position``, has the rest."""
     ended: frozenset[str] = frozenset()
     """Channels that are ended, as of this page."""
+    places: Mapping[str, Place] | None = None
+    """Where each channel stands after this page, if each has a log of its own; ``None`` where one
+    log holds them all, in one order, and ``reached`` is true of each."""
+
+    def reached_in(self, channel: str) -> int:
+        """The offset that this page reaches in one channel."""
+        return self.reached if self.places is None else self.places[channel].offset
 
 
 @dataclass(frozen=True, slots=True)

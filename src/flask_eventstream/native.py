@@ -20,6 +20,7 @@ from typing import Any
 __all__ = [
     "Lock",
     "Mailbox",
+    "around_fork",
     "at_exit",
     "in_forked_child",
     "is_patched",
@@ -78,6 +79,24 @@ def at_exit(callback: Callable[[], object]) -> None:
 
 def in_forked_child(method: Callable[[], object]) -> None:
     """Call a bound ``method`` in each child that this process forks, while its object lives."""
+    os.register_at_fork(after_in_child=_while_alive(method))
+
+
+def around_fork(
+    *,
+    before: Callable[[], object],
+    in_parent: Callable[[], object],
+    in_child: Callable[[], object],
+) -> None:
+    """Call bound methods around each fork of this process, while their object lives."""
+    os.register_at_fork(
+        before=_while_alive(before),
+        after_in_parent=_while_alive(in_parent),
+        after_in_child=_while_alive(in_child),
+    )
+
+
+def _while_alive(method: Callable[[], object]) -> Callable[[], None]:
     reference = weakref.WeakMethod(method)
 
     def call() -> None:
@@ -85,7 +104,7 @@ def in_forked_child(method: Callable[[], object]) -> None:
         if alive is not None:
             alive()
 
-    os.register_at_fork(after_in_child=call)
+    return call
 
 
 def _gevent_patched() -> bool:

@@ -25,13 +25,13 @@ _MAX_HELD = 512
 class Subscription:
     """One reader who is not live yet. Not thread-safe: belongs to the hub's loop."""
 
-    __slots__ = ("_after", "_caught_up", "_held", "_reached", "_stale")
+    __slots__ = ("_after", "_caught_up", "_held", "_replay", "_stale")
 
     def __init__(self, after: str | None) -> None:
         self._after = after
         self._held: list[Entry] = []
         self._stale = False
-        self._reached = -1
+        self._replay: Replay | None = None
         self._caught_up = False
 
     @property
@@ -64,11 +64,11 @@ class Subscription:
     def replayed(self, replay: Replay) -> None:
         """Take note of a page of the log, whose entries the reader gets now."""
         self._after = replay.position
-        self._reached = replay.reached
+        self._replay = replay
         self._caught_up = not replay.more and not self._stale
 
     def release(self) -> Sequence[Entry]:
         """The held entries that the log did not give. The reader is live after them."""
-        held = [entry for entry in self._held if entry.offset > self._reached]
+        replay, held = self._replay, list(self._held)
         self._held.clear()
-        return held
+        return [e for e in held if replay is None or e.offset > replay.reached_in(e.channel)]

@@ -206,7 +206,9 @@ class _MemoryListener:
 
     async def replay(self, channels: Sequence[str], after: str | None) -> Replay:
         """Read a page of the log."""
-        return self._broker.read(channels, after)
+        replay = self._broker.read(channels, after)
+        self._deliver()
+        return replay
 
     def stop(self) -> None:
         """Deliver nothing more."""

@@ -23,7 +23,7 @@ from flask_eventstream.brokers.sqlite_log import LogFile
 from flask_eventstream.errors import BrokerUnavailable
 from flask_eventstream.event import Event
 from flask_eventstream.log import Replay, Retention
-from flask_eventstream.native import Lock, Mailbox, in_forked_child, start_thread
+from flask_eventstream.native import Lock, Mailbox, around_fork, start_thread
 from flask_eventstream.position import Position
 
 __all__ = ["SqliteBroker"]
@@ -36,6 +36,8 @@ _Result = TypeVar("_Result")
 _LOOK_S = 0.02
 #: Seconds between two tries while the file can't be read.
 _RETRY_S = 0.25
+#: Seconds for which a fork waits for the reading side to be between two looks.
+_LET_GO_S = 2.0
 #: Seconds for which the reading side waits for a lock. Readers of a WAL file need none, but for
 #: the moment in which a log left by a crash is recovered.
 _READ_BUSY_S = 1.0
@@ -48,13 +50,13 @@ class SqliteBroker:
         self.path = path.absolute()
         self._retention = retention
         self._timeout_s = timeout_s
-        # A connection that was opened before a fork must be neither used nor closed after it
-        # (sqlite.org/howtocorrupt.html, 2.6): the child puts it here, where it stays.
-        self._inherited: list[LogFile] = []
         self._log: LogFile | None = None
         self._lock = Lock()
         self._listeners: set[SqliteListener] = set()
-        in_forked_child(self._begin_anew)
+        # What could not be closed before a fork stays here in the child: unused, and open.
+        self._inherited: list[object] = []
+        self._lets_go = False
+        around_fork(before=self._let_go, in_parent=self._go_on, in_child=self._begin_anew)
 
     @property
     def url(self) -> str:
@@ -130,9 +132,26 @@ class SqliteBroker:
             self._log.close()
             self._log = None
 
+    # No connection may be open at a fork (sqlite.org/howtocorrupt.html, 2.6). SQLite in the child
+    # would believe in locks that only the parent holds, and share them with every connection that
+    # the child opens: the parent's last close then takes the write-ahead log away, and with it
+    # what the child publishes.
+
+    def _let_go(self) -> None:
+        self._lets_go = self._lock.acquire(timeout=self._timeout_s)
+        if self._lets_go:
+            self._drop()
+        for listener in tuple(self._listeners):
+            listener.let_go()
+
+    def _go_on(self) -> None:
+        for listener in tuple(self._listeners):
+            listener.go_on()
+        if self._lets_go:
+            self._lock.release()
+
     def _begin_anew(self) -> None:
-        if self._log is not None:
-            self._inherited.append(self._log)
+        self._inherited += [self._log, *self._listeners]
         self._log = None
         self._lock = Lock()
         self._listeners = set()
@@ -187,6 +206,14 @@ class SqliteListener:
         for answer in tuple(self._answers):
             answer.cancel()
 
+    def let_go(self) -> None:
+        """Close the connection and open none until `go_on`. Any thread."""
+        self._reader.let_go()
+
+    def go_on(self) -> None:
+        """The fork is done."""
+        self._reader.go_on()
+
     def wake(self) -> None:
         """Say that there may be news. Any thread; never blocks."""
         self._reader.mailbox.put(None)
@@ -204,6 +231,8 @@ class _Reader:
         self._loop = loop
         self._inbox = inbox
         self._log: LogFile | None = None
+        self._turn = Lock()
+        self._lets_go = False
         self._epoch: str | None = None
         self._tail = 0
         self._version = -1
@@ -221,15 +250,31 @@ class _Reader:
         pause_s = 0.0
         while not self.stopped:
             self._collect(pause_s)
-            try:
-                self._look(self._opened())
-                self._answer(self._opened())
-                pause_s, self._complained = _LOOK_S, False
-            except BrokerUnavailable as error:
-                self._complain(error)
-                self._close()
-                pause_s = _RETRY_S
+            with self._turn:
+                pause_s = self._take_turn()
         self._close()
+
+    def _take_turn(self) -> float:
+        try:
+            self._look(self._opened())
+            self._answer(self._opened())
+        except BrokerUnavailable as error:
+            self._complain(error)
+            self._close()
+            return _RETRY_S
+        self._complained = False
+        return _LOOK_S
+
+    def let_go(self) -> None:
+        """Close the connection and open none until `go_on`."""
+        self._lets_go = self._turn.acquire(timeout=_LET_GO_S)
+        if self._lets_go:
+            self._close()
+
+    def go_on(self) -> None:
+        """Open one again."""
+        if self._lets_go:
+            self._turn.release()
 
     def _collect(self, pause_s: float) -> None:
         try:
@@ -295,9 +340,16 @@ class _Reader:
     def _call(self, callback: Callable[..., object], *args: object) -> None:
         try:
             # An empty context: a copy of this thread's would be kept by whatever the loop starts.
-            self._loop.call_soon_threadsafe(callback, *args, context=contextvars.Context())
+            self._loop.call_soon_threadsafe(
+                self._unless_stopped, callback, *args, context=contextvars.Context()
+            )
         except RuntimeError:
             self.stopped = True  # the loop is closed: the process is going down
+
+    def _unless_stopped(self, callback: Callable[..., object], *args: object) -> None:
+        # On the loop, where `stop` is: what was on its way when it came is not delivered.
+        if not self.stopped:
+            callback(*args)
 
 
 def _set_result(answer: asyncio.Future[Replay], replay: Replay) -> None:
