@@ -83,6 +83,8 @@ class RedisListener:
         self._held: list[tuple[Entry, Position | None]] | None = []
         self._connection: Any = None
         self._ready = asyncio.Event()
+        self._pings = 0
+        self._pongs: dict[bytes, asyncio.Future[None]] = {}
         self._heard_s = 0.0
         self._waiting: set[asyncio.Task[Any]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -119,6 +121,7 @@ class RedisListener:
                 await self._ready.wait()
                 try:
                     replay = await self._reader.replay(channels, after)
+                    await self._heard_all()
                 except (*_FAILURES, BrokerUnavailable) as error:
                     self._complain(error)
                     await asyncio.sleep(_RETRIES_S[-1])
@@ -166,6 +169,9 @@ class RedisListener:
                 task.result()
         finally:
             self._connection = None
+            for heard in self._pongs.values():
+                if not heard.done():
+                    heard.set_exception(ConnectionError("the session ended"))
             for followed in self._followed.values():
                 followed.live.clear()
             for task in tasks:
@@ -178,7 +184,11 @@ class RedisListener:
         while True:
             answer = await connection.read_response(disable_decoding=True)
             self._heard_s = self._loop.time()
-            if isinstance(answer, list):
+            if not isinstance(answer, list):
+                self._pong(answer)  # to a connection that is subscribed to nothing
+            elif answer[0] == b"pong":
+                self._pong(answer[1])
+            else:
                 self._take(answer)
 
     async def _watch(self, connection: Any) -> None:
@@ -246,6 +256,11 @@ class RedisListener:
             else:
                 raise ConnectionError("more arrived than can be held while catching up")
 
+    def _pong(self, token: bytes) -> None:
+        heard = self._pongs.get(token)
+        if heard is not None and not heard.done():
+            heard.set_result(None)
+
     def _understand(self, channel: str, data: bytes) -> tuple[Entry, Position | None] | None:
         try:
             message = decode_message(data)
@@ -289,6 +304,26 @@ class RedisListener:
         if unwanted and self._connection is not None:
             self._tasks.add(task := self._loop.create_task(self._unsubscribe(unwanted)))
             task.add_done_callback(self._tasks.discard)
+
+    async def _heard_all(self) -> None:
+        """Wait until everything that the server has sent so far on the session is delivered.
+
+        A page of the log may have what is still on its way here. Whoever has the page is live
+        after it and would get that again; those who are live would get it never, if it counted
+        as delivered.
+        """
+        connection = self._connection
+        if connection is None:
+            raise ConnectionError("the session ended")
+        self._pings += 1
+        token = str(self._pings)
+        heard: asyncio.Future[None] = self._loop.create_future()
+        self._pongs[token.encode()] = heard
+        try:
+            await connection.send_command("PING", token)
+            await heard
+        finally:
+            self._pongs.pop(token.encode(), None)
 
     async def _unsubscribe(self, channels: Sequence[str]) -> None:
         with contextlib.suppress(*_FAILURES):
