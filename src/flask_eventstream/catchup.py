@@ -24,7 +24,15 @@ class CatchUp:
         tells_position: Whether it understands a block that only sets the last event ID.
     """
 
-    __slots__ = ("_position", "_preamble", "_tells_position", "_told", "cursor", "ended")
+    __slots__ = (
+        "_position",
+        "_preamble",
+        "_reset",
+        "_tells_position",
+        "_told",
+        "cursor",
+        "ended",
+    )
 
     def __init__(
         self,

@@ -196,6 +196,10 @@ class Hub:
         # The loops take the C class as well as its subclass.
         accepted = cast("socket.socket", sock)
         await self.loop.connect_accepted_socket(lambda: protocol, accepted)
+        if not isinstance(self.loop, asyncio.BaseEventLoop):
+            # uvloop closes the descriptor, and then a C socket once more by its number, which may
+            # be another thread's by then. It needs the socket for nothing else.
+            sock.detach()
 
     async def _follow(self, stream: Stream, adoption: Adoption, preamble: bytes) -> None:
         """Replay what the client missed, then make it live (see subscription.py)."""

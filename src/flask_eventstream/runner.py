@@ -7,6 +7,7 @@ otherwise leave its children with a thread that is not there.
 
 from __future__ import annotations
 
+import _socket
 import asyncio
 import contextlib
 import contextvars
@@ -65,9 +66,17 @@ class Runner:
         Raises:
             RuntimeError: The process is going down.
         """
+        self.check()
+        self.loop.call_soon_threadsafe(callback, *args, context=contextvars.Context())
+
+    def check(self) -> None:
+        """Find out in time, before anything was changed.
+
+        Raises:
+            RuntimeError: The process is going down.
+        """
         if self._stopped:
             raise RuntimeError("the hub thread was stopped: the process is going down")
-        self.loop.call_soon_threadsafe(callback, *args, context=contextvars.Context())
 
     def stop(self) -> None:
         """Say goodbye to every stream and end the thread. Blocks for at most a second or two."""
@@ -110,8 +119,9 @@ class _Current:
             for fd in self.runner.fds:
                 # Or the clients would not see the end of their streams while this child lives.
                 # The loop must not close them: it shares its epoll set with the parent's.
+                # And os.close is gevent's where it patched: it waits for a greenlet loop to turn.
                 with contextlib.suppress(OSError):
-                    os.close(fd)
+                    _socket.close(fd)
             self.inherited.append(self.runner)  # for ever: its destructors would reach the parent
             self.runner = None
 
@@ -128,11 +138,12 @@ def runner() -> Runner:
     """The hub thread of this process; started by the first call.
 
     Raises:
-        RuntimeError: The system can't start another thread.
+        RuntimeError: The system can't start another thread, or the process is going down.
     """
     with _CURRENT.lock:
         if _CURRENT.runner is None:
             _CURRENT.runner = Runner()
+        _CURRENT.runner.check()
         return _CURRENT.runner
 
 

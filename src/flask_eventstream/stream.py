@@ -16,7 +16,10 @@ from typing import Protocol, cast
 from flask_eventstream.errors import EndReason
 from flask_eventstream.event import COMMENT
 
-__all__ = ["Adoption", "Feed", "Keeper", "Stream"]
+__all__ = ["BEGIN", "Adoption", "Feed", "Keeper", "Stream"]
+
+#: What the hub writes to a pump when the stream is open.
+BEGIN = b"!"
 
 #: What a client may send after its request before it is shown the door. Browsers send nothing;
 #: the rest of a body that the view did not read may still arrive.
@@ -212,6 +215,7 @@ class Feed(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The loop has the socket."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
+        self._transport.write(BEGIN)
 
     def data_received(self, data: bytes) -> None:
         """Pass on what the pump wrote."""

@@ -24,7 +24,7 @@ from flask_eventstream.handoff import Client, find_client, leave_connection, swa
 from flask_eventstream.native import start_worker
 from flask_eventstream.runner import Runner, can_run, runner
 from flask_eventstream.service import Service
-from flask_eventstream.stream import Adoption
+from flask_eventstream.stream import BEGIN, Adoption
 
 __all__ = ["EventStreamResponse", "Opening", "Pump"]
 
@@ -71,6 +71,7 @@ class EventStreamResponse:
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Called by the server, on its thread, after everything that Flask does."""
         if environ["REQUEST_METHOD"] == "HEAD":
+            _close(self.opening.source)
             return self._respond(environ, start_response)
         try:
             return self._open(environ, start_response)
@@ -99,7 +100,7 @@ class EventStreamResponse:
             return self._hold(run, client, pump, environ, start_response)
         except BaseException:
             if pump is not None:
-                pump.close()
+                pump.stop()
             raise
 
     def _client(self, environ: dict[str, Any]) -> Client | str:
@@ -119,6 +120,8 @@ class EventStreamResponse:
         environ: dict[str, Any],
         start_response: Any,
     ) -> Iterable[bytes]:
+        if pump is not None:
+            pump.start()
         connection, sink = swap(client)
         run.fds.add(connection.fileno())
         try:
@@ -150,7 +153,7 @@ class EventStreamResponse:
         if not service.hold_thread(environ):
             raise _Busy("all threads that can be spared hold a stream")
         try:
-            held = _Held(service)
+            held = _Held(service, pump)
         except BaseException:
             service.free_thread()
             raise
@@ -174,8 +177,9 @@ class EventStreamResponse:
         lifetime_s: float,
     ) -> None:
         opening = self.opening
-        # Callbacks of the response run when the stream ends; nothing else of it is kept.
-        callbacks: list[Any] = getattr(self, "_on_close", [])
+        # Callbacks of the response run when the stream ends; nothing else of it is kept. A held
+        # response is closed by its server, which runs them.
+        callbacks: list[Any] = getattr(self, "_on_close", []) if sink is not None else []
         adoption = Adoption(
             client=connection,
             sink=sink,
@@ -192,8 +196,6 @@ class EventStreamResponse:
             run.call(opening.service.adopt, run, adoption)
         except RuntimeError as error:
             raise _Busy(str(error)) from error
-        if pump is not None:
-            start_worker(pump.run)
 
     def _respond(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         return super().__call__(environ, start_response)  # type: ignore[misc,no-any-return]
@@ -206,17 +208,23 @@ class _Busy(Exception):
 class _Held:
     """The body of a held response: what the hub writes into the other end of a socket pair."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, pump: Pump | None) -> None:
         # Python's own sockets, so that a greenlet waits for it as greenlets do.
         ours, self._socket = socket.socketpair()
+        self._socket.settimeout(None)  # whatever socket.setdefaulttimeout was told
         self.hub_end = _raw(ours)
         self._service = service
+        self._pump = pump
         self._closed = False
 
     def __iter__(self) -> Iterator[bytes]:
         return self
 
     def __next__(self) -> bytes:
+        if self._pump is not None:
+            # The server asks for the body when the request is over.
+            pump, self._pump = self._pump, None
+            pump.start()
         data = self._socket.recv(_READ_BYTES)
         if not data:
             raise StopIteration
@@ -226,6 +234,8 @@ class _Held:
         """The client left, or the stream ended."""
         if not self._closed:
             self._closed = True
+            if self._pump is not None:
+                self._pump.cancel()
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
             self._socket.close()
@@ -235,30 +245,44 @@ class _Held:
 class Pump:
     """Runs an application's iterable on a thread of its own and writes what it yields.
 
-    The thread waits while the client reads slowly, and ends soon after the client left: at the
-    next thing that the iterable yields.
+    The thread begins when the hub says so, which is when the request is over: an iterable that was
+    lent the request's context must never share it (`flask.stream_with_context`). It waits while
+    the client reads slowly, and ends soon after the client left: at the next thing that the
+    iterable yields.
     """
 
     def __init__(self, source: Iterable[object], to_event: Callable[[object], Event]) -> None:
         self._source = source
         self._to_event = to_event
+        self._started = False
         self._failed = False
         ours, self._socket = socket.socketpair()
+        self._socket.settimeout(None)  # whatever socket.setdefaulttimeout was told
         self.hub_end = _raw(ours)
 
     def has_failed(self) -> bool:
         """True where the iterable raised."""
         return self._failed
 
+    def start(self) -> None:
+        """Start the thread. It waits for the hub's word.
+
+        Raises:
+            RuntimeError: The system can't start another thread.
+        """
+        start_worker(self.run)
+        self._started = True
+
     def run(self) -> None:
         """The thread."""
         try:
-            for item in self._source:
-                if not self._send(self._to_event(item).encode()):
-                    break
-            close = getattr(self._source, "close", None)
-            if close is not None:
-                close()
+            try:
+                if self._may_begin():
+                    for item in self._source:
+                        if not self._send(self._to_event(item).encode()):
+                            break
+            finally:
+                _close(self._source)
         except Exception:
             self._failed = True
             _LOGGER.exception("The iterable behind an event stream raised; the stream ends")
@@ -267,10 +291,22 @@ class Pump:
                 self._socket.shutdown(socket.SHUT_RDWR)
             self._socket.close()
 
-    def close(self) -> None:
-        """It will not run."""
-        self.hub_end.close()
+    def cancel(self) -> None:
+        """It was never started, and will not be."""
         self._socket.close()
+        _close(self._source)
+
+    def stop(self) -> None:
+        """The hub did not get it: end it, whether it was started or not."""
+        self.hub_end.close()
+        if not self._started:
+            self.cancel()
+
+    def _may_begin(self) -> bool:
+        try:
+            return bool(self._socket.recv(len(BEGIN)))
+        except OSError:
+            return False  # the stream was refused
 
     def _send(self, frame: bytes) -> bool:
         try:
@@ -278,6 +314,12 @@ class Pump:
         except OSError:
             return False  # nobody reads the stream any more
         return True
+
+
+def _close(source: object) -> None:
+    close = getattr(source, "close", None)
+    if close is not None:
+        close()
 
 
 def _raw(sock: socket.socket) -> _socket.socket:

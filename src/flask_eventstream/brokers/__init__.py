@@ -14,12 +14,16 @@ from flask_eventstream.log import Retention
 _redis: Any
 try:
     from flask_eventstream.brokers import redis as _redis
+    from flask_eventstream.brokers.redis_url import RedisUrl as _RedisUrl
 except ModuleNotFoundError as error:
     if error.name != "redis":
         raise
     _redis = None  # the extra is not installed
 
-_REDIS_SCHEMES = ("redis", "rediss", "unix")
+_REDIS_SCHEMES = (
+    *("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel"),
+    *("redis+cluster", "rediss+cluster"),
+)
 
 __all__ = ["Broker", "Inbox", "Listener", "broker_from_url", "check_channel"]
 
@@ -65,6 +69,6 @@ def _redis_broker(url: str, *, retention: Retention | None, timeout_s: float, ke
     if _redis is None:
         problem = f"{key} names a Redis server: pip install 'flask-eventstream[redis]'"
         raise InvalidConfig([problem])
-    where = _redis.RedisUrl.parse(url, key=key)
+    where = _RedisUrl.parse(url, key=key)
     broker: Broker = _redis.RedisBroker(where, retention=retention, timeout_s=timeout_s)
     return broker

@@ -59,7 +59,9 @@ class Message:
 
 def encode_body(event: Event) -> str:
     """The message of an event, from behind its position to its closing brace."""
-    parts = [f'"data": {event.data if event.is_json else json.dumps(event.data)}']
+    # JSON text that is itself a string is published as text, or readers would get it unquoted.
+    is_raw = event.is_json and event.data[:1] not in '" \t\r\n'
+    parts = [f'"data": {event.data if is_raw else json.dumps(event.data)}']
     if event.type:
         parts.append(f'"type": {json.dumps(event.type)}')
     if event.retry is not None:

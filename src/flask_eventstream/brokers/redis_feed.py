@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Sequence
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -21,10 +21,9 @@ from redis.exceptions import RedisError
 from flask_eventstream.brokers.broker import Inbox
 from flask_eventstream.brokers.message import Unreadable, decode_message
 from flask_eventstream.brokers.redis_log import diagnose
-from flask_eventstream.brokers.redis_reader import ANSWER_S, LogReader
-from flask_eventstream.brokers.redis_script import Keys
+from flask_eventstream.brokers.redis_reader import LogReader
 from flask_eventstream.errors import BrokerUnavailable
-from flask_eventstream.log import Entry, Replay, Retention
+from flask_eventstream.log import Entry, Replay
 from flask_eventstream.position import Position
 
 __all__ = ["RedisListener"]
@@ -35,10 +34,15 @@ _LOGGER = logging.getLogger("flask_eventstream")
 #: connection counts as broken. A stalled network shows no other sign.
 _PING_S = 2.0
 _SILENT_S = 5.0
+#: Seconds for connecting.
+_ANSWER_S = 5.0
 #: Seconds between two tries: at once, and then not so often that it would be a burden.
 _RETRIES_S = (0.05, 0.1, 0.2, 0.5, 1.0)
 #: Seconds for which a channel without readers stays subscribed: somebody reloads the page.
 _LINGER_S = 5.0
+#: Pages that are read at the same time, each on a connection of its own. A thousand streams that
+#: open at once must not be a thousand connections.
+_PAGES_AT_ONCE = 8
 #: Channels in one command. A million-channel process must not stop the server for one SUBSCRIBE.
 _BATCH = 500
 #: Live messages held while a session catches up. More, and the session begins anew.
@@ -63,26 +67,39 @@ class _Followed:
 
 
 class RedisListener:
-    """The reading side: sessions, one after another, for as long as there are readers."""
+    """The reading side: sessions, one after another, for as long as there are readers.
+
+    Args:
+        loop: Where all of it runs.
+        inbox: Who is told.
+        reader: Reads the logs of the same server.
+        shown: The server, for people.
+        is_node: True for a node of a cluster: shard channels, and a log for each.
+        in_trouble: Called when a session ended, or a channel is no longer here.
+    """
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         inbox: Inbox,
+        reader: LogReader,
         *,
-        url: str,
-        keys: Keys,
         shown: str,
-        retention: Retention | None,
+        is_node: bool = False,
+        in_trouble: Callable[[], object] = bool,
     ) -> None:
         self._loop = loop
         self._inbox = inbox
+        self._reader = reader
         self._shown = shown
-        self._reader = LogReader(url, keys, shown=shown, retention=retention)
+        self._is_node = is_node
+        self._in_trouble = in_trouble
         self._followed: dict[str, _Followed] = {}
         self._held: list[tuple[Entry, Position | None]] | None = []
         self._connection: Any = None
         self._ready = asyncio.Event()
+        self._open_channels: set[str] = set()
+        self._few = asyncio.Semaphore(_PAGES_AT_ONCE)
         self._pings = 0
         self._pongs: dict[bytes, asyncio.Future[None]] = {}
         self._heard_s = 0.0
@@ -104,14 +121,16 @@ class RedisListener:
             if new and self._connection is not None:
                 # A failure is the session's to notice, and the next session subscribes to all.
                 with contextlib.suppress(*_FAILURES):
-                    await self._connection.send_command("SUBSCRIBE", *new)
+                    await self._send(self._verb("SUBSCRIBE"), *new)
             for channel in channels:
                 await self._followed[channel].live.wait()
 
     def unsubscribe(self, channels: Collection[str]) -> None:
         """Deliver these channels no more; the server is told a little later."""
         for channel in channels:
-            self._followed[channel].wanted = False
+            # A reader that left early never subscribed.
+            if channel in self._followed:
+                self._followed[channel].wanted = False
         self._loop.call_later(_LINGER_S, self._drop, tuple(channels))
 
     async def replay(self, channels: Sequence[str], after: str | None) -> Replay:
@@ -119,13 +138,18 @@ class RedisListener:
         with self._pending():
             while True:
                 await self._ready.wait()
+                session = self._connection
                 try:
-                    replay = await self._reader.replay(channels, after)
-                    await self._heard_all()
+                    async with self._few:
+                        if self._is_node:
+                            await self._open_channel(channels[0])
+                        replay = await self._reader.replay(channels, after)
+                    await self._heard_all(session)
                 except (*_FAILURES, BrokerUnavailable) as error:
                     self._complain(error)
                     await asyncio.sleep(_RETRIES_S[-1])
                 else:
+                    self._recovered()
                     reached = Position.parse(replay.position)
                     for channel in channels:
                         self._reach(self._followed.get(channel), reached)
@@ -137,6 +161,23 @@ class RedisListener:
         for task in tuple(self._waiting):
             task.cancel()
 
+    def give_away(self, channel: str) -> _Followed | None:
+        """Follow a channel no longer; another listener goes on where this one was."""
+        followed = self._followed.pop(channel, None)
+        if followed is not None:
+            followed.live.clear()
+        return followed
+
+    def take_over(self, channel: str, followed: _Followed) -> None:
+        """Follow a channel from where another listener was: in a new session."""
+        self._followed[channel] = followed
+        self.restart()
+
+    def restart(self) -> None:
+        """End the session; the next one catches up."""
+        if self._connection is not None:
+            self._keep(self._connection.disconnect(nowait=True))
+
     # ---- sessions
 
     async def _run(self) -> None:
@@ -147,6 +188,10 @@ class RedisListener:
                     await self._session()
                 except (*_FAILURES, BrokerUnavailable) as error:
                     self._complain(error)
+                    self._in_trouble()
+                except Exception:
+                    # Whatever it is, the streams of this process must not fall silent for ever.
+                    _LOGGER.exception("Reading from %s met a defect", self._shown)
                 failures = 0 if self._ready.is_set() else failures + 1
                 self._ready.clear()
                 await asyncio.sleep(_RETRIES_S[min(failures, len(_RETRIES_S) - 1)])
@@ -154,12 +199,13 @@ class RedisListener:
             await self._reader.close()
 
     async def _session(self) -> None:
-        await self._reader.open()
+        await self._reader.begin()
         connection = self._reader.make_connection()
         tasks: list[asyncio.Task[None]] = []
         try:
-            await asyncio.wait_for(connection.connect(), ANSWER_S)
+            await asyncio.wait_for(connection.connect(), _ANSWER_S)
             self._held = []
+            self._open_channels.clear()
             self._heard_s = self._loop.time()
             self._connection = connection
             works = (self._read(connection), self._watch(connection), self._catch_up())
@@ -198,24 +244,33 @@ class RedisListener:
             if silent_s > _SILENT_S:
                 raise asyncio.TimeoutError(f"it has been silent for {silent_s:.0f} s")
             if silent_s > _PING_S:
-                await connection.send_command("PING")
+                # Not awaited: where the network takes nothing more, it would wait for ever.
+                self._keep(self._try_to_send("PING"))
 
     async def _catch_up(self) -> None:
         """Subscribe to all, read what was missed, then let go what was held meanwhile."""
         channels = list(self._followed)
-        for batch in _batches(channels):
-            await self._connection.send_command("SUBSCRIBE", *batch)
+        for batch in _batches(channels, 1 if self._is_node else _BATCH):
+            await self._send(self._verb("SUBSCRIBE"), *batch)
         for channel in channels:
             if channel in self._followed:
                 await self._followed[channel].live.wait()
-        for batch in _batches(channels):
+        if not self._is_node:
+            await self._reader.open("")
+        for batch in _batches(channels, 1 if self._is_node else _BATCH):
+            if self._is_node:
+                await self._open_channel(batch[0])
             await self._resume(batch)
         held, self._held = self._held or [], None
         self._deliver(held)
-        if self._complained:
-            _LOGGER.warning("%s is back; readers have what they missed", self._shown)
-        self._complained = False
+        self._recovered()
         self._ready.set()
+
+    async def _open_channel(self, channel: str) -> None:
+        """In a cluster each channel is a log, to be opened once in each session."""
+        if channel not in self._open_channels:
+            await self._reader.open(channel)
+            self._open_channels.add(channel)
 
     async def _resume(self, channels: Sequence[str]) -> None:
         left = {
@@ -232,9 +287,10 @@ class RedisListener:
             reached = Position.parse(replay.position)
             for channel in left:
                 self._reach(self._followed.get(channel), reached)
-            if reached is not None:
-                left = dict.fromkeys(left, reached)
-            more = replay.more
+            # Not back to the end of the page where a channel was further: what was trimmed since
+            # would look as if it were lost.
+            left = {c: f.last for c in left if (f := self._followed.get(c)) and f.last is not None}
+            more = replay.more and bool(left)
 
     # ---- what the session hears
 
@@ -243,9 +299,11 @@ class RedisListener:
         followed = self._followed.get(channel)
         if followed is None:
             return
-        if kind == b"subscribe":
+        if kind in (b"subscribe", b"ssubscribe"):
             followed.live.set()
-        elif kind == b"message":
+        elif kind == b"sunsubscribe" and followed.wanted:
+            self._in_trouble()  # its slot moved to another node
+        elif kind in (b"message", b"smessage"):
             heard = self._understand(channel, answer[2])
             if heard is None:
                 return
@@ -297,37 +355,74 @@ class RedisListener:
         followed.last = position
         return True
 
+    def _verb(self, command: str) -> str:
+        return f"S{command}" if self._is_node else command
+
     def _drop(self, channels: Iterable[str]) -> None:
-        unwanted = [c for c in channels if (f := self._followed.get(c)) and not f.wanted]
+        unwanted = {c: f for c in channels if (f := self._followed.get(c)) and not f.wanted}
+        if self._connection is not None:
+            # An answer that is under way must not be taken for one to a later subscription.
+            early = [
+                channel for channel, followed in unwanted.items() if not followed.live.is_set()
+            ]
+            if early:
+                self._loop.call_later(_LINGER_S, self._drop, early)
+            unwanted = {c: f for c, f in unwanted.items() if c not in early}
         for channel in unwanted:
             del self._followed[channel]
         if unwanted and self._connection is not None:
-            self._tasks.add(task := self._loop.create_task(self._unsubscribe(unwanted)))
-            task.add_done_callback(self._tasks.discard)
+            self._keep(self._unsubscribe(unwanted))
 
-    async def _heard_all(self) -> None:
-        """Wait until everything that the server has sent so far on the session is delivered.
+    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something that nobody waits for; the loop itself would forget it."""
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _heard_all(self, session: Any) -> None:
+        """Wait until everything that the server has sent so far on a session is delivered.
 
         A page of the log may have what is still on its way here. Whoever has the page is live
         after it and would get that again; those who are live would get it never, if it counted
-        as delivered.
+        as delivered. A later session would prove nothing: what was missed between is its to read.
         """
-        connection = self._connection
-        if connection is None:
-            raise ConnectionError("the session ended")
+        self._check(session)
         self._pings += 1
         token = str(self._pings)
         heard: asyncio.Future[None] = self._loop.create_future()
         self._pongs[token.encode()] = heard
         try:
-            await connection.send_command("PING", token)
+            await self._send("PING", token)
             await heard
         finally:
             self._pongs.pop(token.encode(), None)
+        self._check(session)
 
-    async def _unsubscribe(self, channels: Sequence[str]) -> None:
+    def _check(self, session: Any) -> None:
+        if session is None or session is not self._connection:
+            raise ConnectionError("the session ended")
+
+    async def _unsubscribe(self, channels: Iterable[str]) -> None:
+        # Somebody may have come back since; then this would end what they asked for.
+        unread = [channel for channel in channels if channel not in self._followed]
+        if unread:
+            await self._try_to_send(self._verb("UNSUBSCRIBE"), *unread)
+
+    async def _send(self, *command: str) -> None:
+        connection = self._connection
+        # redis-py would connect anew, a connection that no session reads.
+        if connection is None or not connection.is_connected:
+            raise ConnectionError("the session ended")
+        await connection.send_command(*command)
+
+    async def _try_to_send(self, *command: str) -> None:
         with contextlib.suppress(*_FAILURES):
-            await self._connection.send_command("UNSUBSCRIBE", *channels)
+            await self._send(*command)
+
+    def _recovered(self) -> None:
+        if self._complained:
+            _LOGGER.warning("%s is back; readers have what they missed", self._shown)
+        self._complained = False
 
     def _complain(self, error: Exception) -> None:
         if not self._complained:
@@ -351,6 +446,6 @@ class RedisListener:
             self._waiting.discard(task)
 
 
-def _batches(channels: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(channels), _BATCH):
-        yield channels[start : start + _BATCH]
+def _batches(channels: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    for start in range(0, len(channels), size):
+        yield channels[start : start + size]

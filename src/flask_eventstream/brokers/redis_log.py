@@ -53,11 +53,13 @@ class RunInfo:
         return cls(str(info["run_id"]), bool(int(info.get("aof_enabled", 0))))
 
 
-def opening_arguments(run: RunInfo, *, epoch: str, retention: Retention | None) -> list[str]:
+def opening_arguments(
+    run: RunInfo, *, epoch: str, retention: Retention | None, is_cluster: bool
+) -> list[str]:
     """The arguments of the opening script. ``epoch`` is used if a new one begins."""
-    default = Retention()
     asked = ["", ""] if retention is None else _retention_arguments(retention)
-    return [run.run_id, epoch, "1" if run.lossless else "0", *asked, *_retention_arguments(default)]
+    default = _retention_arguments(Retention())
+    return [run.run_id, epoch, str(int(run.lossless)), *asked, *default, str(int(is_cluster))]
 
 
 def _retention_arguments(retention: Retention) -> list[str]:
@@ -140,12 +142,9 @@ def make_replay(
     reached = state.sequence
     for page in pages:
         start = starts[page.channel]
-        expired = 0
-        for row_id, fields in page.rows:
-            if int(fields.get(b"a", 0)) + state.age_ms < now_ms:
-                expired += 1
-            else:
-                rows.append((int(row_id.partition(b"-")[0]), page.channel, fields.get(b"m", b"")))
+        expired = _count_expired(page.rows, oldest_ms=now_ms - state.age_ms)
+        for row_id, fields in page.rows[expired:]:
+            rows.append((int(row_id.partition(b"-")[0]), page.channel, fields.get(b"m", b"")))
         if start < page.state.trimmed or expired or (start < page.state.last and not page.rows):
             gone.add(page.channel)
         if len(page.rows) > PAGE:
@@ -166,6 +165,15 @@ def make_replay(
         more=more,
         ended=frozenset(page.channel for page in pages if page.state.ended),
     )
+
+
+def _count_expired(rows: Sequence[tuple[bytes, Mapping[bytes, bytes]]], *, oldest_ms: int) -> int:
+    # What lies behind an event that may be given is given too, however old a clock that was set
+    # back makes it look: a gap in the middle would be none that a reset could name.
+    for count, (_, fields) in enumerate(rows):
+        if int(fields.get(b"a", 0)) >= oldest_ms:
+            return count
+    return len(rows)
 
 
 #: (how Redis' error begins or what it contains, what it means here, what to do)

@@ -1,4 +1,4 @@
-"""Asking Redis for pages of logs, over a connection of its own."""
+"""Asking Redis for pages of logs, over connections of its own."""
 
 from __future__ import annotations
 
@@ -6,10 +6,6 @@ import dataclasses
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
-
-import redis.asyncio
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from flask_eventstream.brokers.redis_log import (
     PAGE,
@@ -26,26 +22,25 @@ from flask_eventstream.errors import BrokerUnavailable
 from flask_eventstream.log import Replay, Retention
 from flask_eventstream.position import Position
 
-__all__ = ["ANSWER_S", "LogReader"]
-
-#: Seconds for connecting and for each answer.
-ANSWER_S = 5.0
+__all__ = ["LogReader"]
 
 
 class LogReader:
-    """Belongs to the hub's loop. Raises redis-py's errors as they are."""
+    """Belongs to the hub's loop. Raises redis-py's errors as they are.
 
-    def __init__(self, url: str, keys: Keys, *, shown: str, retention: Retention | None) -> None:
+    Args:
+        client: An asynchronous client of one server.
+        keys: Where the log is.
+        shown: The server, for people.
+        retention: What the application asks for.
+    """
+
+    def __init__(self, client: Any, keys: Keys, *, shown: str, retention: Retention | None) -> None:
+        self._client = client
         self._keys = keys
         self._shown = shown
         self._retention = retention
-        self._client: Any = redis.asyncio.Redis.from_url(
-            url,
-            protocol=2,
-            retry=Retry(NoBackoff(), 0),
-            socket_timeout=ANSWER_S,
-            socket_connect_timeout=ANSWER_S,
-        )
+        self._run: RunInfo | None = None
 
     def make_connection(self) -> Any:
         """A connection outside the pool, not connected yet, that may be silent."""
@@ -53,19 +48,30 @@ class LogReader:
         connection.socket_timeout = None
         return connection
 
-    async def open(self) -> LogState:
+    async def begin(self) -> None:
+        """At the beginning of a session: learn which run of the server this is."""
+        self._run = RunInfo.from_info(await self._client.info(), self._shown)
+
+    async def open(self, channel: str) -> LogState:
         """Begin a new epoch if the server was started anew, and say where the log stands."""
-        run = RunInfo.from_info(await self._client.info(), self._shown)
-        epoch = secrets.token_hex(4)
-        arguments = opening_arguments(run, epoch=epoch, retention=self._retention)
-        await self._client.eval(OPEN, 1, self._keys.log(), *arguments)
-        state = LogState.parse(await self._client.hmget(self._keys.log(), LogState.FIELDS))
+        if self._run is None:
+            await self.begin()
+        assert self._run is not None  # noqa: S101
+        arguments = opening_arguments(
+            self._run,
+            epoch=secrets.token_hex(4),
+            retention=self._retention,
+            is_cluster=self._keys.is_cluster,
+        )
+        key = self._keys.log(channel)
+        await self._client.eval(OPEN, 1, key, *arguments)
+        state = LogState.parse(await self._client.hmget(key, LogState.FIELDS))
         if state is None:
             raise BrokerUnavailable(self._shown, "its log was removed while it was opened")
         return state
 
     async def replay(self, channels: Sequence[str], after: str | None) -> Replay:
-        """One page of the log after a last event ID."""
+        """One page of the log after a last event ID. In a cluster, of one channel."""
         position = Position.parse(after) if after is not None else None
         state, pages, now_ms = await self._ask(dict.fromkeys(channels, position))
         start = state.sequence
@@ -102,9 +108,10 @@ class LogReader:
         self, positions: Mapping[str, Position | None]
     ) -> tuple[LogState, list[ChannelPage], int]:
         """Everything about some channels at one moment: the state, and events after positions."""
+        any_channel = next(iter(positions))
         async with self._client.pipeline(transaction=True) as pipe:
             pipe.time()
-            pipe.hmget(self._keys.log(), LogState.FIELDS)
+            pipe.hmget(self._keys.log(any_channel), LogState.FIELDS)
             for channel, position in positions.items():
                 pipe.hmget(self._keys.channel(channel), ChannelState.FIELDS)
                 if position is not None:
@@ -114,14 +121,13 @@ class LogReader:
         seconds, microseconds = next(answers)
         state = LogState.parse(next(answers))
         if state is None:  # nobody published yet, or everything was flushed
-            await self.open()
+            await self.open(any_channel)
             return await self._ask(positions)
-        pages = [
-            ChannelPage(
-                channel, ChannelState.parse(next(answers)), next(answers) if position else ()
-            )
-            for channel, position in positions.items()
-        ]
+        pages = []
+        for channel, position in positions.items():
+            channel_state = ChannelState.parse(next(answers))
+            rows = next(answers) if position is not None else ()
+            pages.append(ChannelPage(channel, channel_state, rows))
         return state, pages, seconds * 1000 + microseconds // 1000
 
     def _nothing(

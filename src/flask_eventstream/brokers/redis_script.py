@@ -5,7 +5,9 @@ Keys, each with the configured prefix, ``sse:`` by default:
 ``log``
     A hash, the log itself: ``epoch``, ``seq`` (of the last event, over all channels), ``run``
     (the server process in which the epoch began), ``past`` (earlier epochs and where they ended),
-    and the retention. One per log, and the only key that never expires.
+    and the retention. One for all channels, and the only key that never expires. In a cluster,
+    where keys of different channels lie on different nodes, ``log:{CHANNEL}``: each channel is a
+    log of its own, gone after thirty ages.
 ``events:{CHANNEL}``
     A stream: the last events of a channel, up to an eighth more than the retention's length (XTRIM
     is cheap on many, and 17 µs each on one). Gone after the retention's age. Every sixteenth event
@@ -19,6 +21,10 @@ one server: the publishing script has the run's id in its text, and a server tha
 does not know that script. Whoever is told so asks for the run's id and opens a new epoch. Where the
 server's settings say that an acknowledged write survives, positions of the old epoch stay good up
 to where it ended; else they are not, and their readers are told that something is gone.
+
+**Sequences** of a new log begin at the milliseconds since 1970, so that they grow on where a log
+was emptied: a reader that is between its page and live compares them, and so does XADD where the
+log's hash was removed and a stream was not.
 """
 
 from __future__ import annotations
@@ -37,14 +43,16 @@ class Keys:
     """Names of keys, made of a prefix."""
 
     prefix: str
+    is_cluster: bool = False
+    """True where each channel has a log of its own, in its own slot."""
 
     def of(self, channel: str) -> tuple[str, str, str]:
         """What the publishing script wants."""
-        return self.log(), self.events(channel), self.channel(channel)
+        return self.log(channel), self.events(channel), self.channel(channel)
 
-    def log(self) -> str:
-        """The log's own hash."""
-        return f"{self.prefix}log"
+    def log(self, channel: str) -> str:
+        """The hash of the log that a channel is in."""
+        return f"{self.prefix}log:{{{channel}}}" if self.is_cluster else f"{self.prefix}log"
 
     def events(self, channel: str) -> str:
         """The stream of a channel's events."""
@@ -56,11 +64,14 @@ class Keys:
 
 
 #: KEYS: log. ARGV: run id, a new epoch's name, "1" where acknowledged writes survive a restart,
-#: history length and age in ms ("" to keep those that are there), defaults for both.
+#: history length and age in ms ("" to keep those that are there), defaults for both, "1" where the
+#: log is one channel's.
 OPEN = """
 local state = redis.call('HMGET', KEYS[1], 'run', 'epoch', 'seq', 'past')
 if not state[2] then
-    redis.call('HSET', KEYS[1], 'run', ARGV[1], 'epoch', ARGV[2], 'seq', '0', 'past', '')
+    local time = redis.call('TIME')
+    local seq = string.format('%d', time[1] * 1000 + math.floor(time[2] / 1000))
+    redis.call('HSET', KEYS[1], 'run', ARGV[1], 'epoch', ARGV[2], 'seq', seq, 'past', '')
 elseif state[1] ~= ARGV[1] then
     local past = ''
     if ARGV[3] == '1' then
@@ -79,9 +90,14 @@ else
     redis.call('HSETNX', KEYS[1], 'length', ARGV[6])
     redis.call('HSETNX', KEYS[1], 'age', ARGV[7])
 end
+if ARGV[8] == '1' then
+    local age = tonumber(redis.call('HGET', KEYS[1], 'age'))
+    redis.call('PEXPIRE', KEYS[1], string.format('%d', math.max(30 * age, 60000)))
+end
 """
 
-#: KEYS: log, events, channel. ARGV: channel, body of the message, "1" for the channel's end.
+#: KEYS: log, events, channel. ARGV: body of the message, channel, "1" for the channel's end,
+#: PUBLISH or SPUBLISH.
 _PUBLISH = """
 local run = '%s'
 local state = redis.call('HMGET', KEYS[1], 'run', 'epoch', 'length', 'age')
@@ -90,7 +106,11 @@ local length, age = tonumber(state[3]), tonumber(state[4])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local seq = string.format('%%d', redis.call('HINCRBY', KEYS[1], 'seq', 1))
-redis.call('XADD', KEYS[2], seq .. '-0', 'm', ARGV[2], 'a', string.format('%%d', now))
+if redis.call('EXISTS', KEYS[2]) == 0 then
+    local last = redis.call('HGET', KEYS[3], 'last')
+    if last then redis.call('HSET', KEYS[3], 'trimmed', last) end
+end
+redis.call('XADD', KEYS[2], seq .. '-0', 'm', ARGV[1], 'a', string.format('%%d', now))
 local cut = nil
 local over = redis.call('XLEN', KEYS[2]) - length
 if over > math.floor(length / 8) then
@@ -117,7 +137,10 @@ redis.call('HSET', KEYS[3], 'last', seq, 'ended', ended)
 redis.call('PEXPIRE', KEYS[2], string.format('%%d', math.max(age, 1000)))
 redis.call('PEXPIRE', KEYS[3], string.format('%%d', math.max(30 * age, 60000)))
 local position = state[2] .. '-' .. seq
-redis.call('PUBLISH', ARGV[1], '{"id": "' .. position .. '", ' .. ARGV[2])
+if ARGV[4] == 'SPUBLISH' then
+    redis.call('PEXPIRE', KEYS[1], string.format('%%d', math.max(30 * age, 60000)))
+end
+redis.call(ARGV[4], ARGV[2], '{"id": "' .. position .. '", ' .. ARGV[1])
 return position
 """
 

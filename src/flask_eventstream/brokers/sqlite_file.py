@@ -6,6 +6,7 @@ A `SqliteFile` is one connection, for one thread at a time. It knows nothing of 
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,13 +42,27 @@ class SqliteFile:
                 raise
 
     def _prepare(self, schema: str) -> None:
-        self._db.execute("PRAGMA journal_mode = WAL")
+        self._switch_to_wal()
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.execute("PRAGMA journal_size_limit = 16777216")
         with self._writing():
             for statement in schema.split(";\n"):
                 self._db.execute(statement)
         self._identity = _identity(self.path)
+
+    def _switch_to_wal(self) -> None:
+        # Where two connections make the file at once SQLite fails one of them, whatever its
+        # timeout: each has a lock that the other waits for. So wait for the other, and try again.
+        until_s = time.monotonic() + self._busy_s
+        while True:
+            try:
+                self._db.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() >= until_s:
+                    raise
+                with self._writing():
+                    continue
+            return
 
     def close(self) -> None:
         """Close the connection."""
