@@ -185,7 +185,8 @@ class RedisBroker:
         keys = self._keys.of(channel)
         verb = "SPUBLISH" if self._url.is_cluster else "PUBLISH"
         rest = (channel, "1" if ends else "0", verb)
-        if len(bodies) == 1 and not self._url.replicas:
+        replicas = min(self._url.replicas, server.online_replicas()) if self._url.replicas else 0
+        if len(bodies) == 1 and not replicas:
             answer = server.client.execute_command(
                 "EVALSHA", server.script, len(keys), *keys, bodies[0], *rest
             )
@@ -193,30 +194,24 @@ class RedisBroker:
         with server.client.pipeline(transaction=False) as pipe:
             for body in bodies:
                 pipe.execute_command("EVALSHA", server.script, len(keys), *keys, body, *rest)
-            if self._url.replicas:
+            if replicas:
                 # It must answer before the socket's own patience, half of the time, is at its end.
-                pipe.execute_command("WAIT", self._url.replicas, int(self._timeout_s * 400))
+                pipe.execute_command("WAIT", replicas, int(self._timeout_s * 400))
             answers = pipe.execute(raise_on_error=False)
         for answer in answers:
             if isinstance(answer, Exception):
                 raise answer
-        if self._url.replicas:
+        if replicas:
             self._check_confirmed(server, answers.pop())
         return [answer.decode() for answer in answers]
 
     def _check_confirmed(self, server: Server, confirmed: int) -> None:
         """Refuse what a failover would lose, as long as there is a replica that could keep it."""
-        if confirmed >= self._url.replicas:
-            return
-        replication = server.client.info("replication")
-        online = sum(
-            isinstance(replica, dict) and replica.get("state") == "online"
-            for replica in replication.values()
-        )
-        if online > confirmed:
-            wanted = min(online, self._url.replicas)
-            why = f"{confirmed} of {wanted} replicas confirmed the event; it may still arrive"
-            raise BrokerUnavailable(self.url, why)
+        if confirmed < self._url.replicas:
+            wanted = min(self._url.replicas, server.online_replicas(now=True))
+            if confirmed < wanted:
+                why = f"{confirmed} of {wanted} replicas confirmed the event; it may still arrive"
+                raise BrokerUnavailable(self.url, why)
 
     def _load(self, server: Server, channel: str) -> None:
         """Open the log for this run of the server, and give it the script that publishes."""

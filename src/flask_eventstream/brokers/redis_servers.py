@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,10 @@ from flask_eventstream.native import Lock
 __all__ = ["Server", "Servers"]
 
 
+#: Seconds between two counts of a server's replicas.
+_COUNT_EVERY_S = 1.0
+
+
 @dataclass(slots=True)
 class Server:
     """One server: its client, and the script that it was given."""
@@ -21,6 +26,22 @@ class Server:
     client: Any
     script: str = "unknown"
     """The SHA-1 of the publishing script; made for one run of one server."""
+    _online: int = 0
+    _counted_s: float = float("-inf")
+
+    def online_replicas(self, *, now: bool = False) -> int:
+        """How many replicas it has that keep up; as of a second ago at the most.
+
+        Waiting for one that is not there would hold every publish for as long as it may wait.
+        """
+        if now or time.monotonic() > self._counted_s + _COUNT_EVERY_S:
+            replication = self.client.info("replication")
+            self._online = sum(
+                isinstance(replica, dict) and replica.get("state") == "online"
+                for replica in replication.values()
+            )
+            self._counted_s = time.monotonic()
+        return self._online
 
 
 class Servers:
