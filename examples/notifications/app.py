@@ -1,0 +1,35 @@
+"""Named events: the page listens for `new_answers`, and closes its stream on `server_closed`."""
+
+from __future__ import annotations
+
+from flask import Flask, render_template, request
+
+from flask_eventstream import sse
+
+app = Flask(__name__)
+app.config.from_prefixed_env()
+app.register_blueprint(sse, url_prefix="/stream")
+
+
+@app.get("/")
+def index() -> str:
+    return render_template("index.html")
+
+
+# GET, too, so that the address bar of a second tab can send one. A real app takes POST alone.
+@app.route("/notifications", methods=["GET", "POST"])
+def notifications() -> tuple[str, int]:
+    answer = {
+        "question": request.values.get("question", "How are you?"),
+        "value": request.values.get("value", "Fine, thank you"),
+        "who": request.values.get("who", "somebody"),
+    }
+    sse.publish(answer, type="new_answers")
+    return "Notification sent\n", 202
+
+
+@app.post("/close")
+def close() -> tuple[str, int]:
+    """Ask every page to close its stream. Each page decides; `sse.close("sse")` would not ask."""
+    sse.publish("The server takes no more answers.", type="server_closed")
+    return "Pages told\n", 202
