@@ -17,6 +17,7 @@ from itertools import islice
 
 from flask_eventstream.cursor import Cursor
 from flask_eventstream.errors import EndReason
+from flask_eventstream.head import encode_chunk
 from flask_eventstream.log import Entry
 from flask_eventstream.stream import Stream
 
@@ -64,10 +65,11 @@ class Group:
 class _Job:
     """One write to the streams that a group had when it was made."""
 
-    __slots__ = ("data", "ends", "left", "streams")
+    __slots__ = ("chunk", "data", "ends", "left", "streams")
 
     def __init__(self, group: Group, *, data: bytes, ends: bool) -> None:
         self.data = data
+        self.chunk = encode_chunk(data)
         self.ends = ends
         self.left = len(group.streams)
         self.streams: Iterator[Stream] = iter(list(group.streams))
@@ -124,7 +126,7 @@ class FanOut:
         while budget > 0 and self._jobs:
             job = self._jobs[0]
             for stream in islice(job.streams, budget):
-                stream.push(job.data)
+                stream.push(job.data, job.chunk)
                 if job.ends:
                     stream.end(EndReason.ENDED)
             written = min(budget, job.left)

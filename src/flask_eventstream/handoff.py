@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Client", "NoClient", "find_client", "leave_connection", "swap"]
+__all__ = ["Client", "NoClient", "find_client", "leave_connection", "may_chunk", "swap"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,3 +102,14 @@ def leave_connection(start_response: Any) -> None:
     force_close = getattr(getattr(start_response, "__self__", None), "force_close", None)
     if force_close is not None:
         force_close()
+
+
+def may_chunk(environ: Mapping[str, Any], start_response: Any) -> bool:
+    """True where the client asked in HTTP/1.1, and asked a server that speaks HTTP.
+
+    gunicorn may speak the protocol of uWSGI instead (``--protocol uwsgi``), where chunks would be
+    data. It says so nowhere in ``environ``, but its response knows the configuration.
+    """
+    response = getattr(start_response, "__self__", None)
+    protocol = getattr(getattr(response, "cfg", None), "protocol", "http")
+    return environ.get("SERVER_PROTOCOL") == "HTTP/1.1" and protocol == "http"

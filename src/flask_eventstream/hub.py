@@ -31,7 +31,7 @@ from flask_eventstream.event import (
     encode_retry,
 )
 from flask_eventstream.fanout import FanOut, Group
-from flask_eventstream.head import rewrite_head, status_of
+from flask_eventstream.head import rewrite_head, says_http_1_1, status_of
 from flask_eventstream.log import Entry, Replay
 from flask_eventstream.native import start_thread
 from flask_eventstream.sink import Sink
@@ -144,17 +144,14 @@ class Hub:
             await self._connect(stream, adoption.client)
             stream.set_max_buffer(self._config.max_buffer_bytes)
             stream.ends_at_s = self._end_of_life(adoption.lifetime_s)
-            head = await self._head(stream, adoption.sink)
+            if adoption.sink is not None:
+                await self._read_head(stream, adoption.sink, may_chunk=adoption.may_chunk)
             if refused:
-                stream.end(EndReason.REFUSED, head + encode_retry(self._spread_ms()) + COMMENT)
+                stream.end(EndReason.REFUSED, encode_retry(self._spread_ms()) + COMMENT)
             if stream.reason is not None:
                 return
-            preamble = (
-                head
-                + encode_padding(adoption.padding_bytes)
-                + encode_retry(self._config.retry_ms)
-                + COMMENT
-            )
+            padding = encode_padding(adoption.padding_bytes)
+            preamble = padding + encode_retry(self._config.retry_ms) + COMMENT
             if adoption.feed is not None:
                 await self._feed(stream, adoption, adoption.feed, preamble)
             else:
@@ -174,15 +171,16 @@ class Hub:
                 adoption.client.detach()
                 self.lost(stream)
 
-    async def _head(self, stream: Stream, sink: _socket.socket | None) -> bytes:
-        """The response head for the client; empty where the server sends it."""
-        if sink is None:
-            return b""
+    async def _read_head(self, stream: Stream, sink: _socket.socket, *, may_chunk: bool) -> None:
+        """Give the stream the head that the server wrote, and the framing that goes with it."""
         head = await Sink(self.loop, sink).head
-        if status_of(head) != _HTTP_OK:
+        if status_of(head) == _HTTP_OK:
+            stream.chunked = may_chunk and says_http_1_1(head)
+            stream.head = rewrite_head(head, chunked=stream.chunked)
+        else:
             # The server wrote none, or middleware made another answer of it; its body is lost.
-            stream.end(EndReason.NO_HEAD, rewrite_head(head) if head else b"")
-        return rewrite_head(head)
+            stream.head = rewrite_head(head) if head else b""
+            stream.end(EndReason.NO_HEAD)
 
     async def _feed(
         self, stream: Stream, adoption: Adoption, feed: _socket.socket, preamble: bytes

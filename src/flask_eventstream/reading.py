@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from _queue import Empty
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import TypeVar
 
 from flask_eventstream.brokers import Broker, Listener
 from flask_eventstream.log import Entry
@@ -12,6 +13,8 @@ from flask_eventstream.native import Mailbox
 from flask_eventstream.runner import runner
 
 __all__ = ["read_entries"]
+
+_Item = TypeVar("_Item")
 
 #: How often a waiting reader looks up, so that Ctrl-C reaches it.
 _LOOK_UP_S = 0.25
@@ -32,16 +35,26 @@ class _Inbox:
 
 
 def read_entries(broker: Broker, channels: Collection[str]) -> Iterator[Entry]:
-    """Every entry of these channels from now on. Blocks the calling thread; close it to stop."""
+    """Every entry of these channels from now on: nothing is missed once this has returned.
+
+    Blocks the calling thread, also here while the broker is away; close the iterator to stop.
+    """
     run = runner()
     inbox = _Inbox()
     listeners: list[Listener] = []
     tasks: list[asyncio.Task[None]] = []
+    begun: Mailbox[asyncio.Task[None]] = Mailbox()
 
-    def start() -> None:
+    async def begin() -> None:
         listener = broker.listen(run.loop, inbox)
         listeners.append(listener)
-        tasks.append(run.loop.create_task(listener.subscribe(channels)))
+        await listener.subscribe(channels)
+        # Answered from the log, so the listener knows by then where it stands.
+        await listener.replay(sorted(channels), None)
+
+    def start() -> None:
+        tasks.append(run.loop.create_task(begin()))
+        tasks[0].add_done_callback(begun.put)
 
     def stop() -> None:
         for listener in listeners:
@@ -49,10 +62,24 @@ def read_entries(broker: Broker, channels: Collection[str]) -> Iterator[Entry]:
 
     run.call(start)
     try:
-        while True:
-            try:
-                yield inbox.mailbox.get(timeout=_LOOK_UP_S)
-            except Empty:
-                continue
-    finally:
+        _next_of(begun).result()
+    except BaseException:
         run.call(stop)
+        raise
+    return _entries(inbox, lambda: run.call(stop))
+
+
+def _entries(inbox: _Inbox, stop: Callable[[], None]) -> Iterator[Entry]:
+    try:
+        while True:
+            yield _next_of(inbox.mailbox)
+    finally:
+        stop()
+
+
+def _next_of(mailbox: Mailbox[_Item]) -> _Item:
+    while True:
+        try:
+            return mailbox.get(timeout=_LOOK_UP_S)
+        except Empty:
+            continue

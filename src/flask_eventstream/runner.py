@@ -29,6 +29,9 @@ _LOGGER = logging.getLogger("flask_eventstream")
 _START_S = 10.0
 _STOP_S = 1.0
 
+#: Descriptors that a new loop needs. libuv 1.51 with io_uring opens eight.
+_LOOP_FILES = 16
+
 try:
     import uvloop
 except ImportError:  # Windows, PyPy
@@ -48,6 +51,7 @@ class Runner:
         self.fds: set[int] = set()
         """Descriptors of clients, from the moment they are taken until they are gone."""
         self.hubs: weakref.WeakSet[Hub] = weakref.WeakSet()
+        _check_descriptors()
         self.loop = _new_loop()
         self._stopped = False
         started, self._ended = Lock(), Lock()
@@ -100,6 +104,15 @@ class Runner:
     async def _stop_hubs(self) -> None:
         await asyncio.gather(*(hub.stop(_STOP_S) for hub in tuple(self.hubs)))
         self.loop.stop()
+
+
+def _check_descriptors() -> None:
+    """Raise an OSError (EMFILE) where a loop would not find the descriptors that it needs.
+
+    libuv does not raise: it aborts the whole process, and with it a server's worker.
+    """
+    # Python's objects of the C class: they are closed as soon as nobody holds them.
+    [_socket.socketpair() for _ in range(_LOOP_FILES // 2)]
 
 
 class _Current:

@@ -15,6 +15,7 @@ from typing import Protocol, cast
 
 from flask_eventstream.errors import EndReason
 from flask_eventstream.event import COMMENT
+from flask_eventstream.head import LAST_CHUNK, encode_chunk
 
 __all__ = ["BEGIN", "Adoption", "Feed", "Keeper", "Stream"]
 
@@ -38,6 +39,8 @@ class Adoption:
     """Sorted, each once. Empty where a feed writes the stream."""
     after: str | None = None
     """The client's last event ID; ``None`` for a fresh stream."""
+    may_chunk: bool = False
+    """True where the client, and what lies between, understands chunks."""
     tells_position: bool = False
     """True where the client understands a block that only sets the last event ID."""
     padding_bytes: int = 0
@@ -66,9 +69,11 @@ class Stream(asyncio.Protocol):
         "_junk_bytes",
         "_keeper",
         "_transport",
+        "chunked",
         "ends_at_s",
         "fd",
         "feed",
+        "head",
         "on_end",
         "opened",
         "opening",
@@ -84,6 +89,10 @@ class Stream(asyncio.Protocol):
         self.fd = adoption.client.fileno()
         self.on_end = adoption.on_end
         self.feed: Feed | None = None
+        self.head = b""
+        """The response head; leaves before the first write."""
+        self.chunked = False
+        """True where each write is a chunk."""
         self.opening: asyncio.Task[None] | None = None
         """The task that opens the stream, while it does."""
         self.opened = False
@@ -99,16 +108,22 @@ class Stream(asyncio.Protocol):
     def write(self, data: bytes) -> None:
         """Write to the client; what it does not take at once waits in memory."""
         if self.reason is None and self._transport is not None:
-            self._transport.write(data)
+            framed = encode_chunk(data) if self.chunked and data else data
+            if self.head:
+                framed, self.head = self.head + framed, b""
+            self._transport.write(framed)
 
-    def push(self, data: bytes) -> None:
-        """Write to a client that must keep up: if too much waits already, cut it."""
-        if self.paused and data == COMMENT:
-            return  # it has enough to read: a large event may take longer than a heartbeat
+    def push(self, data: bytes, chunk: bytes) -> None:
+        """Write to a live client, which must keep up: if too much waits already, cut it.
+
+        ``chunk`` is ``data`` as a chunk, made once for all who get it.
+        """
         if self.paused:
-            self.cut(EndReason.SLOW)
-        else:
-            self.write(data)
+            # A heartbeat is no reason: a large event may take longer than that to read.
+            if data != COMMENT:
+                self.cut(EndReason.SLOW)
+        elif self.reason is None and self._transport is not None:
+            self._transport.write(chunk if self.chunked else data)
 
     async def drained(self) -> None:
         """Wait until little enough waits for the client, or the stream ended."""
@@ -122,6 +137,8 @@ class Stream(asyncio.Protocol):
             self.write(farewell)
             self.reason = reason
             if self._transport is not None:
+                if self.chunked and not self.head:
+                    self._transport.write(LAST_CHUNK)
                 # The end is said to the connection, not just to our descriptor of it: a copy in
                 # some forked process would otherwise keep the client waiting.
                 with contextlib.suppress(OSError, RuntimeError):

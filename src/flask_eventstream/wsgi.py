@@ -20,7 +20,7 @@ from typing import Any
 
 from flask_eventstream.errors import EndReason
 from flask_eventstream.event import COMMENT, Event, encode_retry
-from flask_eventstream.handoff import Client, find_client, leave_connection, swap
+from flask_eventstream.handoff import Client, find_client, leave_connection, may_chunk, swap
 from flask_eventstream.native import start_worker
 from flask_eventstream.runner import Runner, can_run, runner
 from flask_eventstream.service import Service
@@ -129,8 +129,14 @@ class EventStreamResponse:
             headers = self.get_wsgi_headers(environ)  # type: ignore[attr-defined]
             start_response(self.status, headers.to_wsgi_list())  # type: ignore[attr-defined]
             leave_connection(start_response)
-            lifetime_s = self.opening.service.config.stream_lifetime_s
-            self._give(run, connection, sink=sink, pump=pump, lifetime_s=lifetime_s)
+            self._give(
+                run,
+                connection,
+                sink=sink,
+                pump=pump,
+                lifetime_s=self.opening.service.config.stream_lifetime_s,
+                chunks=may_chunk(environ, start_response),
+            )
         except BaseException:
             # The client is ours already: nobody else would ever close it.
             run.fds.discard(connection.fileno())
@@ -175,6 +181,7 @@ class EventStreamResponse:
         sink: _socket.socket | None,
         pump: Pump | None,
         lifetime_s: float,
+        chunks: bool = False,
     ) -> None:
         opening = self.opening
         # Callbacks of the response run when the stream ends; nothing else of it is kept. A held
@@ -185,6 +192,7 @@ class EventStreamResponse:
             sink=sink,
             channels=opening.channels,
             after=opening.after,
+            may_chunk=chunks,
             tells_position=opening.tells_position,
             padding_bytes=opening.padding_bytes,
             lifetime_s=lifetime_s,

@@ -176,20 +176,20 @@ def _count_expired(rows: Sequence[tuple[bytes, Mapping[bytes, bytes]]], *, oldes
     return len(rows)
 
 
-#: (how Redis' error begins or what it contains, what it means here, what to do)
+#: (what Redis' error contains, what it means here, what to do). redis-py takes the first word of
+#: most errors away, so these are words of the rest, too.
 _DIAGNOSES = (
-    ("WRONGPASS", "it refuses the password", "correct the user and password in the URL"),
-    ("NOAUTH", "it wants a password", "put it into the URL: redis://:PASSWORD@host/0"),
-    ("invalid username-password", "it refuses the password", "correct it in the URL"),
-    ("NOPERM", "its user may not do that", "give it the rules of docs/reference/redis.md"),
-    ("No permissions", "its user may not do that", "give it the rules of docs/reference/redis.md"),
-    ("OOM", "its memory is full", "raise maxmemory, or lower SSE_HISTORY_LENGTH"),
-    ("READONLY", "it is a replica, which can't be written", "name the primary in the URL"),
+    ("username-password", "it refuses the password", "correct the user and password in the URL"),
+    ("Authentication required", "it wants a password", "put it into the URL: redis://:SECRET@host"),
+    ("NOAUTH", "it wants a password", "put it into the URL: redis://:SECRET@host"),
+    ("permissions", "its user may not do that", "give it the rules of docs/reference/redis.md"),
+    ("user executing the script can't", "its user may not do that", "see docs/reference/redis.md"),
+    ("maxmemory", "its memory is full", "raise maxmemory, or lower SSE_HISTORY_LENGTH"),
     ("read only replica", "it is a replica, which can't be written", "name the primary in the URL"),
     ("MISCONF", "it can't write its own file", "look at its disk and its log"),
     ("WRONGTYPE", "one of our keys is of another type", "choose another ?prefix= in the URL"),
-    ("LOADING", "it is still loading its file", "try again in a moment"),
-    ("MASTERDOWN", "it is a replica without its primary", "name the primary in the URL"),
+    ("loading the dataset", "it is still loading its file", "try again in a moment"),
+    ("Link with MASTER", "it is a replica without its primary", "name the primary in the URL"),
     ("NOREPLICAS", "too few replicas are connected", "look at its replicas"),
     ("max number of clients", "it has too many connections", "raise maxclients"),
 )
