@@ -44,7 +44,7 @@ clean: ## Remove .venv and everything else that can be made again
 # The stamps lie inside the environment, so they go when it goes. The install is editable:
 # only a change of pyproject.toml asks for a new one.
 $(BIN)/.installed-demo: pyproject.toml | $(BIN)/python
-	@tools/pip-install $(BIN)/python --editable . 'gunicorn>=23'
+	@tools/pip-install $(BIN)/python --editable '.[redis]' 'gunicorn>=23'
 	@touch $@
 
 $(BIN)/.installed-dev: pyproject.toml | $(BIN)/python
