@@ -10,7 +10,7 @@ request-header byte; WPT eventsource-cross-origin-preflight).
 
 Where each channel has a log of its own, a reader of several has a position in each. They travel as
 one id, ``m.SET_POSITION_POSITION…`` in the order of the channels' names, bound to that set of
-channels by a checksum. Four of them fit 128 bytes; more are longer, and still work same-origin.
+channels by a checksum. Five of them fit 128 bytes; more are longer, and still work same-origin.
 """
 
 from __future__ import annotations

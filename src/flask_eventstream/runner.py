@@ -111,8 +111,13 @@ def _check_descriptors() -> None:
 
     libuv does not raise: it aborts the whole process, and with it a server's worker.
     """
-    # Python's objects of the C class: they are closed as soon as nobody holds them.
-    [_socket.socketpair() for _ in range(_LOOP_FILES // 2)]
+    taken: list[_socket.socket] = []
+    try:
+        while len(taken) < _LOOP_FILES:
+            taken += _socket.socketpair()
+    finally:
+        for each in taken:
+            each.close()  # dropped unclosed, each would be a ResourceWarning
 
 
 class _Current:

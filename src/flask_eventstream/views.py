@@ -25,12 +25,13 @@ _PADDING_BYTES = 2048
 
 def open_stream(app: Flask, service: Service, request: Request) -> Response:
     """The response to a request for a stream: 200, 204 to a reader who has seen it all, or 400."""
+    after = _last_event_id(request)
     try:
         channels = _channels(request, service.config.max_channels)
+        is_over = _is_over(service, channels, after)
     except InvalidChannel as error:
         return app.response_class(f"{error}\n", 400, mimetype="text/plain")
-    after = _last_event_id(request)
-    if _is_over(service, channels, after):
+    if is_over:
         # The one status that stops an EventSource politely (WHATWG HTML 9.2.3).
         return app.response_class(status=204)
     if request.environ.get("wsgi.multiprocess") and isinstance(service.broker, MemoryBroker):

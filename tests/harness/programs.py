@@ -12,6 +12,7 @@ DEBIAN_PACKAGES = {
     "chromedriver": "chromium-driver",
     "nginx": "nginx-light",
     "redis-server": "redis-server",
+    "redis-cli": "redis-tools",
     "node": "nodejs",
     "npm": "npm",
 }

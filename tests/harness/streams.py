@@ -93,9 +93,7 @@ class _Connection:
             while not self.response.head:
                 self.receive(deadline, what="the response head")
                 if self.ended and not self.response.head:
-                    raise AssertionError(
-                        f"{url}: the connection ended before the response head"
-                    )
+                    raise AssertionError(f"{url}: the connection ended before the response head")
         except BaseException:
             self._socket.close()
             raise

@@ -85,6 +85,7 @@ class Broker(Protocol):
         """True where all these channels are ended and a reader at ``after`` has seen it all.
 
         Raises:
+            InvalidChannel: This broker can't have a channel of such a name.
             BrokerUnavailable: Nobody knows.
         """
 

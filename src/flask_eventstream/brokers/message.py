@@ -2,12 +2,14 @@
 
 What we publish is what flask-sse 1.0 published, and it reads it::
 
-    {"id": "3f9a0c1d-42", "data": {"price": 7}, "type": "trade"}
+    {"id":"3f9a0c1d-42", "data": {"price": 7}, "type": "trade"}
 
 ``data`` is any JSON; ``type``, ``id`` and ``retry`` are there if they are set. The first ``id`` is
 the position in our log, written by the script that appends. Where the event has an id of its own,
-that one comes last, ``{"id": "3f9a0c1d-42", …, "id": "own"}``. Of two equal keys JSON readers take
-the last (RFC 8259, 4: most do), so older ones see the event's own id, and ours sees both.
+that one comes last, ``{"id":"3f9a0c1d-42", …, "id": "own"}``. Of two equal keys JSON readers take
+the last (RFC 8259, 4: most do), so older ones see the event's own id, and ours sees both. The
+space that is missing behind the first colon alone is how ours are told from others': a bridge from
+another log may well publish an id that looks like a position of this one.
 
 What we read besides: the same object from anybody, without a position; the older extension's array
 ``["type", data]``; and any other text, which is an event's data as it is.
@@ -28,7 +30,7 @@ from flask_eventstream.position import Position
 
 __all__ = ["END_BODY", "Message", "Unreadable", "decode_message", "encode_body"]
 
-_OURS = re.compile(r'\{"id": "([a-z0-9]{8,16}-[0-9]{1,19})", "data": ')
+_OURS = re.compile(r'\{"id":"([a-z0-9]{8,16}-(?:0|[1-9][0-9]{0,18}))", "data": ')
 _DECODER = json.JSONDecoder()
 
 #: The body of a channel's end, as `encode_body` would make it. Older readers get an event of it.

@@ -126,8 +126,10 @@ class ChannelPage:
 def make_entry(channel: str, body: bytes, position: Position) -> Entry | None:
     """The entry of a message body in the log, or ``None`` where somebody else wrote it there."""
     try:
-        message = decode_message(b'{"id": "%s", %s' % (str(position).encode(), body))
+        message = decode_message(b'{"id":"%s", %s' % (str(position).encode(), body))
     except Unreadable:
+        return None
+    if message.position is None:
         return None
     return Entry(channel, position.sequence, str(position), message.event)
 
@@ -181,7 +183,6 @@ def _count_expired(rows: Sequence[tuple[bytes, Mapping[bytes, bytes]]], *, oldes
 _DIAGNOSES = (
     ("username-password", "it refuses the password", "correct the user and password in the URL"),
     ("Authentication required", "it wants a password", "put it into the URL: redis://:SECRET@host"),
-    ("NOAUTH", "it wants a password", "put it into the URL: redis://:SECRET@host"),
     ("permissions", "its user may not do that", "give it the rules of docs/reference/redis.md"),
     ("user executing the script can't", "its user may not do that", "see docs/reference/redis.md"),
     ("maxmemory", "its memory is full", "raise maxmemory, or lower SSE_HISTORY_LENGTH"),

@@ -140,7 +140,7 @@ local position = state[2] .. '-' .. seq
 if ARGV[4] == 'SPUBLISH' then
     redis.call('PEXPIRE', KEYS[1], string.format('%%d', math.max(30 * age, 60000)))
 end
-redis.call(ARGV[4], ARGV[2], '{"id": "' .. position .. '", ' .. ARGV[1])
+redis.call(ARGV[4], ARGV[2], '{"id":"' .. position .. '", ' .. ARGV[1])
 return position
 """
 
