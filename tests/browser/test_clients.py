@@ -108,7 +108,7 @@ def read_with_sseclient_and_requests(url: str) -> Iterator[Client]:
     headers = {"Accept": "text/event-stream"}
     with (
         closing(requests.get(url, stream=True, headers=headers, timeout=10)) as response,
-        Client().reading(sseclient_events(response.iter_content(1))) as client,
+        Client().reading(sseclient_events(response)) as client,
     ):
         yield client
 

@@ -130,7 +130,11 @@ class HandServer:
         """What an application gets instead of the server's own, where a test says so."""
 
     def request(
-        self, path: str = "/stream", *, method: str = "GET", headers: Mapping[str, str] | None = None
+        self,
+        path: str = "/stream",
+        *,
+        method: str = "GET",
+        headers: Mapping[str, str] | None = None,
     ) -> Page:
         """Serve one request, and give the client's side of it."""
         client, server = self._connection()
@@ -167,7 +171,7 @@ class HandServer:
         head: list[bytes] = []
 
         def start_response(
-            status: str, given: list[tuple[str, str]], exc_info: object = None
+            status: str, given: list[tuple[str, str]], _exc_info: object = None
         ) -> Callable[[bytes], object]:
             assert not head, "start_response was called twice"
             lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in given)]

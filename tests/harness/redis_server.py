@@ -79,7 +79,7 @@ class RedisServer:
 
     @property
     def admin(self) -> redis.Redis:
-        """A client for the test itself, with answers as text. Close it: `with server.admin as r`."""
+        """A client for the test itself, with answers as text: `with server.admin as client`."""
         return redis.Redis(
             host=HOST,
             port=self.port,
@@ -391,9 +391,7 @@ class Proxy:
 
 
 @contextmanager
-def run_proxy(
-    target: int, *, rewrite: Callable[[bytes], bytes] | None = None
-) -> Iterator[Proxy]:
+def run_proxy(target: int, *, rewrite: Callable[[bytes], bytes] | None = None) -> Iterator[Proxy]:
     """Run a proxy before a port for the length of a `with` block.
 
     Args:

@@ -224,7 +224,12 @@ class Stage:
         self._clients: list[Client] = []
 
     def hub(
-        self, *, max_streams: int = 1000, random: float = 0.5, broker: Broker | None = None, **config: Any
+        self,
+        *,
+        max_streams: int = 1000,
+        random: float = 0.5,
+        broker: Broker | None = None,
+        **config: Any,
     ) -> Hub:
         """A hub on the scenario's log; `config` is in the words of `Config`."""
         hub = Hub(

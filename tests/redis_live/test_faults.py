@@ -38,7 +38,7 @@ def test_without_a_fault_nothing_is_lost(start_redis: StartRedis, start_hub: Sta
 
 
 def test_stopped_and_started(start_redis: StartRedis, start_hub: StartHub) -> None:
-    """A server with an append-only file is stopped and started: nothing is lost, nothing doubled."""
+    """A server with an append-only file is stopped and started: nothing is lost or doubled."""
     server = start_redis(aof=True)
     with traffic(server, start_hub) as flowing:
         server.stop()
@@ -88,7 +88,7 @@ def test_flushed(start_redis: StartRedis, start_hub: StartHub) -> None:
 
 
 def test_a_reader_is_told_of_a_flush(start_redis: StartRedis, start_hub: StartHub) -> None:
-    """A reader who comes back after FLUSHALL gets a reset that names its channels, then the rest."""
+    """A reader who comes back after FLUSHALL gets a reset with its channels, then the rest."""
     server = start_redis()
     hub = start_hub(server.url)
     publisher = Publisher(server.url)
@@ -153,9 +153,7 @@ def test_scripts_flushed(start_redis: StartRedis, start_hub: StartHub) -> None:
 # ---- the network
 
 
-def test_network_cut(
-    start_redis: StartRedis, start_proxy: StartProxy, start_hub: StartHub
-) -> None:
+def test_network_cut(start_redis: StartRedis, start_proxy: StartProxy, start_hub: StartHub) -> None:
     """The network between hub and Redis is cut while events flow: the hub reads what it missed."""
     server = start_redis()
     proxy = start_proxy(server.port)
@@ -285,10 +283,8 @@ def test_memory_full(start_redis: StartRedis, start_hub: StartHub) -> None:
 # ---- a hub that starts while Redis is away
 
 
-def test_a_stream_opens_while_redis_is_away(
-    start_redis: StartRedis, start_hub: StartHub
-) -> None:
-    """Head and first byte come within about a second, then heartbeats, and events when it is back."""
+def test_a_stream_opens_while_redis_is_away(start_redis: StartRedis, start_hub: StartHub) -> None:
+    """The first byte comes within about a second, then heartbeats; events when it is back."""
     server = start_redis()
     server.stop()
     hub = start_hub(server.url, SSE_HEARTBEAT_S=0.4)

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -239,7 +240,7 @@ class Traffic:
     @staticmethod
     def _check_order(follower: Follower) -> None:
         places = [event_id.rpartition("-") for event_id in follower.ids]
-        for (epoch, _, earlier), (later_epoch, _, later) in zip(places, places[1:], strict=False):
+        for (epoch, _, earlier), (later_epoch, _, later) in pairwise(places):
             assert epoch != later_epoch or int(earlier) < int(later), follower
 
     @staticmethod

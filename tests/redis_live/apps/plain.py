@@ -1,4 +1,4 @@
-"""The application behind the Redis tests: a stream, and nothing else."""
+"""The application behind the Redis tests: a stream, a page that reads it, and a publisher."""
 
 from __future__ import annotations
 
@@ -14,6 +14,16 @@ app.register_blueprint(sse, url_prefix="/stream")
 @app.get("/ping")
 def ping() -> str:
     return "pong"
+
+
+@app.get("/page")
+def page() -> str:
+    """A page that keeps what it gets."""
+    return """<!doctype html><title>Page</title><link rel="icon" href="data:,">
+<script>
+  const received = [], source = new EventSource("/stream");
+  source.addEventListener("new_answers", (event) => received.push(JSON.parse(event.data)));
+</script>"""
 
 
 @app.post("/publish")

@@ -1,0 +1,123 @@
+"""A running server with the live tests' application in it, and how a test speaks to it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flask_eventstream import Publisher
+from harness import servers
+from harness.process import is_alive
+from harness.servers import Server
+from harness.streams import Reader, get, post
+from harness.waiting import wait_until
+
+__all__ = ["APPS", "GUNICORN", "Site", "run_site"]
+
+APPS = Path(__file__).parent / "apps"
+GUNICORN = tuple(kind for kind in servers.KINDS if kind.startswith("gunicorn"))
+
+# What no log may show: that streams hold threads after all, and anything that went wrong.
+# Where a test starves the server, it may complain of itself, but of nothing of ours.
+HOLDS_THREADS = "each stream holds a worker thread"
+FRAME_OF_OURS = "/flask_eventstream/"
+SIGNS_OF_TROUBLE = ("Traceback", "Exception ignored", "WORKER TIMEOUT", "Error handling request")
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One server. Belongs to the test's thread."""
+
+    server: Server
+    broker_url: str
+    publisher: Publisher
+    """Publishes from the test's own process."""
+
+    @property
+    def url(self) -> str:
+        return self.server.url
+
+    @property
+    def worker(self) -> int:
+        """The process that answers requests, where there is exactly one."""
+        (pid,) = self.server.worker_pids()
+        return pid
+
+    def stream_url(self, *channels: str) -> str:
+        return f"{self.url}/stream?" + "&".join(f"channel={name}" for name in channels)
+
+    def read(self, *channels: str, **more: Any) -> Reader:
+        return Reader(self.stream_url(*channels), **more)
+
+    def publish_through_worker(self, data: str, channel: str) -> int:
+        """Publish through a view, and give the process that ran it."""
+        return int(post(f"{self.url}/publish?channel={channel}", data.encode()).text)
+
+    def ping(self, timeout_s: float = 10) -> int:
+        """Make an ordinary request, and give the process that answered it."""
+        return int(get(f"{self.url}/ping", timeout_s=timeout_s).text.removeprefix("pong "))
+
+    def stats(self) -> dict[str, Any]:
+        return dict(json_of(f"{self.url}/stats"))
+
+    def wait_streams(self, count: int, within_s: float = 10) -> None:
+        """Wait until the worker says that so many streams are open."""
+        wait_until(
+            lambda: self.stats()["streams"] == count, within_s=within_s, what=f"{count} streams"
+        )
+
+    def wait_replaced(self, old: int, within_s: float = 20) -> None:
+        """Wait until the process `old` is gone and another one answers."""
+        wait_until(lambda: not is_alive(old), within_s=within_s, what=f"the end of worker {old}")
+        wait_until(lambda: self.ping() != old, within_s=within_s, what="a new worker")
+
+    def assert_no_trouble(self, *, hands_off: bool = True, starved: bool = False) -> None:
+        log = self.server.log()
+        signs = (FRAME_OF_OURS,) if starved else SIGNS_OF_TROUBLE
+        if hands_off:
+            signs = (*signs, HOLDS_THREADS)
+
+        assert [sign for sign in signs if sign in log] == [], log
+
+
+def json_of(url: str) -> Any:
+    return json.loads(get(url).body)
+
+
+@contextmanager
+def run_site(
+    kind: str,
+    folder: Path,
+    *,
+    app: str = "plain:app",
+    options: Sequence[str] = (),
+    port: int = 0,
+    starved: bool = False,
+    **settings: object,
+) -> Iterator[Site]:
+    """Run a server whose log is free of trouble up to its end, or the test fails.
+
+    Args:
+        kind: one of `servers.KINDS`.
+        folder: where the log of events lies; a second site in the same folder reads on in it.
+        app: a module of `APPS` and an attribute in it.
+        options: command line arguments for the server.
+        port: to come back where an earlier site was.
+        starved: the server may log tracebacks of its own, but none that leads through ours.
+        settings: the application's configuration.
+    """
+    broker_url = f"sqlite:///{folder / 'events.db'}"
+    given = {"SSE_BROKER_URL": broker_url, "SSE_RETRY_MS": 500, **settings}
+    env = {f"FLASK_{key}": str(value) for key, value in given.items()}
+    with servers.serve(kind, app, cwd=APPS, env=env, options=options, port=port) as server:
+        site = Site(server, broker_url, Publisher(broker_url))
+        try:
+            yield site
+            server.stop()
+        finally:
+            print(f"--- log of {server!r}\n{server.log()}")
+        site.assert_no_trouble(hands_off=given.get("SSE_HANDOFF") != "off", starved=starved)

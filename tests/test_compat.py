@@ -1,0 +1,306 @@
+"""The names of the older extensions, used as their users use them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from flask import Flask, json
+
+import flask_eventstream
+from flask_eventstream import (
+    EventStream,
+    InvalidEvent,
+    Message,
+    ServerSentEventsBlueprint,
+    send_event,
+    sse,
+)
+from harness.event_stream import EventStreamParser
+from harness.hand_server import HandServer, Page
+from harness.waiting import wait_until
+
+
+@pytest.fixture
+def app() -> Flask:
+    """An application with the ready-made blueprint, as the older extension's guide has it."""
+    app = Flask("app_under_test")
+    app.config["SSE_BROKER_URL"] = "memory://"
+    app.register_blueprint(sse, url_prefix="/stream")
+    return app
+
+
+@pytest.fixture
+def page(app: Flask) -> Iterator[Page]:
+    """A reader of the channel `sse`."""
+    with HandServer(app).request() as page:
+        yield page.opened()
+
+
+@pytest.mark.parametrize(
+    "name", ["sse", "Message", "ServerSentEventsBlueprint", "send_event", "EventStream"]
+)
+def test_the_names_are_there(name: str) -> None:
+    """Each name of the older extensions can be imported from the package."""
+    assert name in flask_eventstream.__all__
+    assert hasattr(flask_eventstream, name)
+
+
+# ---- Message
+
+
+def test_a_message_keeps_its_fields() -> None:
+    """A message has its fields as they were given."""
+    message = Message({"a": 1}, "t", 5, 500)
+
+    assert (message.data, message.type, message.id, message.retry) == ({"a": 1}, "t", 5, 500)
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (Message("foo"), {"data": "foo"}),
+        (Message("foo", type="example"), {"data": "foo", "type": "example"}),
+        (
+            Message("foo", type="t", id=5, retry=500),
+            {"data": "foo", "type": "t", "id": 5, "retry": 500},
+        ),
+        (Message({"a": 1}, type="", id="", retry=0), {"data": {"a": 1}}),
+        (Message(None), {"data": None}),
+    ],
+)
+def test_to_dict_has_what_is_set(message: Message, expected: dict[str, Any]) -> None:
+    """`to_dict` has the data, and of the other fields those that are set."""
+    assert message.to_dict() == expected
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (Message("foo"), ("message", "foo", "", None)),
+        (Message("foo", type="t", id=5, retry=500), ("t", "foo", "5", 500)),
+        (Message("a\nb\r\nc"), ("message", "a\nb\nc", "", None)),
+        (Message({"b": [1, 2]}), ("message", '{"b": [1, 2]}', "", None)),
+        (Message(None), ("message", "null", "", None)),
+        (Message(True), ("message", "true", "", None)),  # noqa: FBT003  the data
+        (Message("Zoë \u2028"), ("message", "Zoë \u2028", "", None)),
+        (Message(""), ("message", "", "", None)),
+        (Message("foo", retry=0), ("message", "foo", "", None)),
+    ],
+)
+def test_a_message_as_text_is_the_event(
+    message: Message, expected: tuple[str, str, str, int | None]
+) -> None:
+    """A message as text is what a page reads it from."""
+    (event,) = EventStreamParser().feed(str(message).encode())
+
+    assert (event["type"], event["data"], event["id"], event["retry"]) == expected
+
+
+def test_a_message_uses_the_applications_json(app: Flask) -> None:
+    """Inside an application a message's data becomes that application's JSON."""
+    app.json.ensure_ascii = False  # type: ignore[attr-defined]
+    with app.app_context():
+        assert str(Message({"b": "ë", "a": 1})) == 'data: {"a": 1, "b": "ë"}\n\n'
+
+
+@pytest.mark.parametrize("message", [Message("x", type="a\nb"), Message("x", id="a\0")])
+def test_a_message_can_not_smuggle_fields(message: Message) -> None:
+    """A line break in a field is an error when the message is sent, not another field."""
+    with pytest.raises(InvalidEvent):
+        str(message)
+
+
+def test_a_message_of_bytes_is_no_message() -> None:
+    """Bytes are refused as they always were."""
+    with pytest.raises(TypeError):
+        str(Message(b"bytes"))
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (Message("foo"), "Message('foo')"),
+        (
+            Message("foo", type="example", id=5, retry=500),
+            "Message('foo', type='example', id=5, retry=500)",
+        ),
+        (Message({"a": 1}, id="5"), "Message({'a': 1}, id='5')"),
+    ],
+)
+def test_repr_shows_what_is_set(message: Message, expected: str) -> None:
+    """A message shows its data and the fields that are set."""
+    assert repr(message) == expected
+
+
+def test_messages_are_compared_by_their_fields() -> None:
+    """Messages are equal where class and all fields are."""
+
+    class Other(Message):
+        """Another class."""
+
+    assert Message("a", "t", 1, 2) == Message("a", "t", 1, 2)
+    assert Message("a") != Message("b")
+    assert Message("a", "t") != Message("a")
+    assert Message("a", None, 1) != Message("a")
+    assert Message("a", None, None, 1) != Message("a")
+    assert Message("a") != "a"
+    assert Other("a") != Message("a") or Message("a") != Other("a")
+
+
+def test_messages_are_not_hashable() -> None:
+    """A message can't be a key, since its fields may be changed."""
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(Message("a"))
+
+
+def test_other_classes_show_their_name() -> None:
+    """A subclass shows its own name."""
+
+    class Alert(Message):
+        """Another class."""
+
+    assert repr(Alert("x")) == "Alert('x')"
+
+
+# ---- publish and send_event
+
+
+def test_publish_takes_positions(app: Flask, page: Page) -> None:
+    """`publish` takes data, type, id, retry and channel in this order."""
+    with app.app_context():
+        sse.publish("x", "t", "7", 500, "sse")
+    page.got("x")
+
+    assert page.events == [{"type": "t", "data": "x", "id": "7", "retry": 500}]
+
+
+def test_publish_takes_names(app: Flask, page: Page) -> None:
+    """`publish` takes all of it by name too, numbers for ids included."""
+    with app.app_context():
+        sse.publish(data={"a": 1}, type="t", id=7, retry=500, channel="sse")  # type: ignore[arg-type]
+    page.got('{"a": 1}')
+
+    assert page.events == [{"type": "t", "data": '{"a": 1}', "id": "7", "retry": 500}]
+
+
+def test_send_event_has_the_type_first(app: Flask, page: Page) -> None:
+    """`send_event` takes the type first, returns nothing, and its default channel is `sse`."""
+    with app.app_context():
+        assert send_event("t", json.dumps({"a": 1})) is None  # type: ignore[func-returns-value]
+        send_event("other", "elsewhere", channel="other")
+        send_event("t", "by position", "sse")
+    page.got('{"a": 1}', "by position")
+
+    assert [event["type"] for event in page.events] == ["t", "t"]
+
+
+def test_send_event_without_a_type_is_a_message(app: Flask, page: Page) -> None:
+    """`send_event` with None for the type sends a plain message."""
+    with app.app_context():
+        send_event(None, "x")
+    page.got("x")
+
+    assert page.events[0]["type"] == "message"
+
+
+def test_the_endpoint_has_its_old_name(app: Flask) -> None:
+    """Templates that say `url_for("sse.stream")` go on."""
+    with app.test_request_context():
+        assert app.url_for("sse.stream", channel="a") == "/stream?channel=a"
+
+
+# ---- the blueprint class
+
+
+@pytest.fixture
+def own() -> ServerSentEventsBlueprint:
+    """A blueprint of one's own, with the route that its users add."""
+    own = ServerSentEventsBlueprint("own", __name__)
+    own.add_url_rule(rule="", endpoint="stream", view_func=own.stream)
+    return own
+
+
+@pytest.fixture
+def its_app(own: ServerSentEventsBlueprint) -> Flask:
+    """An application with that blueprint."""
+    app = Flask("app_under_test")
+    app.config["SSE_BROKER_URL"] = "memory://"
+    app.register_blueprint(own, url_prefix="/live")
+    return app
+
+
+def test_an_own_blueprint_streams(own: ServerSentEventsBlueprint, its_app: Flask) -> None:
+    """A blueprint of one's own streams at the route that was added to it."""
+    with HandServer(its_app).request("/live") as page:
+        page.opened()
+        with its_app.app_context():
+            own.publish("x", type="t")
+        page.got("x")
+
+
+def test_an_own_blueprint_has_no_route_by_itself() -> None:
+    """A blueprint of one's own has no route until one is added."""
+    app = Flask("app_under_test")
+    app.config["SSE_BROKER_URL"] = "memory://"
+    app.register_blueprint(ServerSentEventsBlueprint("own", __name__), url_prefix="/live")
+
+    assert app.test_client().get("/live").status_code == 404
+
+
+def test_an_own_blueprint_has_rules(own: ServerSentEventsBlueprint, its_app: Flask) -> None:
+    """Access rules of a blueprint of one's own are asked."""
+    own.before_request(lambda: ("not for you", 403))
+
+    assert its_app.test_client().get("/live").status_code == 403
+
+
+def test_an_own_blueprint_takes_a_blueprints_options() -> None:
+    """Options of Flask's blueprints are passed on."""
+    app = Flask("app_under_test")
+    app.config["SSE_BROKER_URL"] = "memory://"
+    own = ServerSentEventsBlueprint("own", __name__, url_prefix="/live")
+    own.add_url_rule("", endpoint="stream", view_func=own.stream)
+    app.register_blueprint(own)
+
+    assert app.test_client().head("/live").status_code == 200
+
+
+def test_it_is_an_event_stream(own: ServerSentEventsBlueprint) -> None:
+    """The class is an `EventStream`, and `sse` is of its kind."""
+    assert isinstance(own, EventStream)
+    assert isinstance(sse, EventStream)
+
+
+def test_messages_of_a_channel_come_as_they_are_published(
+    own: ServerSentEventsBlueprint, its_app: Flask
+) -> None:
+    """`messages` gives each event of its channel as a message."""
+    found: list[Message] = []
+
+    def read(channel: str) -> Callable[[], None]:
+        def run() -> None:
+            with its_app.app_context():
+                messages = own.messages(channel=channel)
+                found.append(next(messages))
+                messages.close()  # type: ignore[attr-defined]
+
+        return run
+
+    reader = threading.Thread(target=read("own"), daemon=True)
+    reader.start()
+
+    def publish() -> list[Message]:
+        # It begins to read at its first `next`, of which nobody is told.
+        with its_app.app_context():
+            own.publish("elsewhere")
+            own.close("own")
+            own.publish("x", type="t", id="7", retry=5, channel="own")
+        return found
+
+    wait_until(publish, what="the message")
+    reader.join(10)
+
+    assert found == [Message("x", "t", "7", 5)]

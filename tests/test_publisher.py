@@ -1,0 +1,225 @@
+"""Publishing without an application, and names that channels can't have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flask_eventstream.brokers import Broker, broker_from_url, check_channel
+from flask_eventstream.brokers.memory import MemoryBroker
+from flask_eventstream.brokers.sqlite import SqliteBroker
+from flask_eventstream.errors import (
+    BrokerUnavailable,
+    EventTooLarge,
+    InvalidChannel,
+    InvalidConfig,
+    InvalidEvent,
+)
+from flask_eventstream.event import Event
+from flask_eventstream.publisher import Publisher
+
+
+@pytest.fixture
+def broker() -> MemoryBroker:
+    return MemoryBroker("memory://", retention=None)
+
+
+@pytest.fixture
+def start(broker: MemoryBroker) -> str:
+    """The position before everything that the test publishes."""
+    return broker.publish("sse", Event("start"))
+
+
+@pytest.fixture
+def publisher(broker: MemoryBroker) -> Publisher:
+    return Publisher(broker, max_event_bytes=10)
+
+
+def published(broker: MemoryBroker, start: str, channel: str = "sse") -> list[Event | None]:
+    return [entry.event for entry in broker.read([channel], start).entries]
+
+
+def test_the_channel_is_sse_unless_said(
+    publisher: Publisher, broker: MemoryBroker, start: str
+) -> None:
+    """An event without a channel goes where the older extensions sent it."""
+    publisher.publish("x")
+    publisher.publish("y", channel="other")
+
+    assert published(broker, start) == [Event("x")]
+    assert published(broker, start, "other") == [Event("y")]
+
+
+def test_all_fields_are_published(publisher: Publisher, broker: MemoryBroker, start: str) -> None:
+    """Type, id and retry can be given by place, as the older extensions took them."""
+    assert publisher.publish({"a": 1}, "t", "own", 5) == "own"
+
+    assert published(broker, start) == [Event('{"a": 1}', "t", "own", 5)]
+
+
+def test_an_event_is_published_as_it_is(
+    publisher: Publisher, broker: MemoryBroker, start: str
+) -> None:
+    """An Event may stand in the data's place."""
+    event = Event("x", "t", "own", 5)
+    publisher.publish(event)
+
+    assert published(broker, start) == [event]
+
+
+def test_the_id_is_the_position(publisher: Publisher, broker: MemoryBroker) -> None:
+    """Without an own id, the id of the event is where it stands in the log."""
+    first = publisher.publish("1")
+    publisher.publish("2")
+
+    assert published(broker, first) == [Event("2")]
+
+
+def test_several_are_published_in_order(
+    publisher: Publisher, broker: MemoryBroker, start: str
+) -> None:
+    """`publish_many` publishes texts, objects and events in order, and gives their ids."""
+    ids = publisher.publish_many(["1", {"a": 1}, Event("3", id="own")])
+
+    assert published(broker, start) == [Event("1"), Event('{"a": 1}'), Event("3", id="own")]
+    assert ids[2] == "own"
+    assert published(broker, ids[0]) == published(broker, start)[1:]
+
+
+def test_one_invalid_event_stops_all(
+    publisher: Publisher, broker: MemoryBroker, start: str
+) -> None:
+    """When one of several events can't be carried, none is published."""
+    with pytest.raises(InvalidEvent):
+        publisher.publish_many(["1", b"2"])
+
+    assert published(broker, start) == []
+
+
+@pytest.mark.parametrize("data", ["x" * 10, "żżżżż"])
+def test_the_largest_event_is_published(publisher: Publisher, data: str) -> None:
+    """Data of exactly the limit's size is published."""
+    assert publisher.publish(data)
+
+
+@pytest.mark.parametrize("data", ["x" * 11, "żżżżżx", Event("x" * 11), ["x" * 8]], ids=repr)
+def test_too_large_an_event_is_refused(
+    publisher: Publisher, broker: MemoryBroker, start: str, data: Any
+) -> None:
+    """Data beyond the limit is refused, however it is given, and nothing is published."""
+    with pytest.raises(EventTooLarge, match="more than the limit of 10"):
+        publisher.publish(data)
+
+    assert published(broker, start) == []
+
+
+def test_closing_ends_the_channel(publisher: Publisher, broker: MemoryBroker) -> None:
+    """`close` ends a channel, and an event opens it again."""
+    publisher.close("a")
+    assert broker.has_ended(["a"], None)
+
+    publisher.publish("x", channel="a")
+    assert not broker.has_ended(["a"], None)
+
+
+# ---- channels
+
+
+@pytest.mark.parametrize("channel", ["a", "sse", "ä:ö/1", " ", "x" * 200, "ż" * 100, "🙂"])
+def test_text_can_be_a_channel(channel: str) -> None:
+    """Printable text up to 200 bytes names a channel."""
+    assert check_channel(channel) == channel
+
+
+@pytest.mark.parametrize(
+    ("channel", "why"),
+    [
+        ("", "is empty: name a channel, or leave it out for 'sse'"),
+        (5, "must be text, not int"),
+        (None, "must be text, not NoneType"),
+        (b"a", "must be text, not bytes"),
+        ("a\nb", "has a control character: use printable text"),
+        ("\0", "has a control character: use printable text"),
+        ("\x7f", "has a control character: use printable text"),
+        ("\ud800", "has a lone surrogate, which UTF-8 can't carry"),
+        ("x" * 201, "is longer than 200 bytes: shorten it"),
+        ("ż" * 101, "is longer than 200 bytes: shorten it"),
+    ],
+)
+def test_what_is_no_channel(publisher: Publisher, channel: Any, why: str) -> None:
+    """A name that can't be one is refused with the reason, wherever it is used."""
+    for use in (
+        lambda: publisher.publish("x", channel=channel),
+        lambda: publisher.publish_many(["x"], channel=channel),
+        lambda: publisher.close(channel),
+    ):
+        with pytest.raises(InvalidChannel) as caught:
+            use()
+        assert caught.value.why == why
+
+
+# ---- URLs
+
+
+@pytest.fixture
+def made() -> Iterator[list[Broker]]:
+    brokers: list[Broker] = []
+    yield brokers
+    for broker in brokers:
+        broker.close()
+
+
+def test_a_url_is_enough(tmp_path: Path) -> None:
+    """A publisher of a file's URL publishes where every other of that URL does."""
+    url = f"sqlite:///{tmp_path / 'events.db'}"
+    first = Publisher(url).publish("1")
+    second = Publisher(url).publish("2")
+
+    log = SqliteBroker(tmp_path / "events.db", retention=None, timeout_s=5).open_log(busy_s=1)
+    assert [entry.position for entry in log.read(["sse"], first).entries] == [second]
+    log.close()
+
+
+def test_memory_can_not_be_shared() -> None:
+    """A publisher of its own process's memory would reach nobody: it is refused."""
+    with pytest.raises(InvalidConfig, match="a publisher needs sqlite:///path"):
+        Publisher("memory://")
+
+
+def test_the_timeout_is_the_publishers(tmp_path: Path) -> None:
+    """A publisher whose file is out of reach fails with what to do."""
+    with pytest.raises(BrokerUnavailable, match=r"create .*missing"):
+        Publisher(f"sqlite:///{tmp_path}/missing/events.db", timeout_s=0.1).publish("x")
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [("sqlite:////var/x.db", "/var/x.db"), ("sqlite:///x.db", f"{Path.cwd()}/x.db")],
+)
+def test_sqlite_urls_name_files(url: str, path: str) -> None:
+    """Three slashes and a relative path, or four with an absolute one."""
+    broker = broker_from_url(url, retention=None, timeout_s=5)
+
+    assert broker.url == f"sqlite:///{path}"
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("events.db", "is no URL"),
+        ("sqlite:events.db", "is no URL"),
+        ("sqlite://events.db", "names no file"),
+        ("sqlite:///", "names no file"),
+        ("sqlite:///:memory:", "write memory://"),
+        ("amqp://host", "no broker for amqp://"),
+    ],
+)
+def test_urls_that_name_no_broker(url: str, why: str) -> None:
+    """A URL of no broker is refused with the key that holds it, the URL, and what to write."""
+    with pytest.raises(InvalidConfig, match=why) as caught:
+        broker_from_url(url, retention=None, timeout_s=5, key="THE_KEY")
+
+    assert f"THE_KEY is {url!r}" in str(caught.value)
