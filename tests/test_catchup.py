@@ -11,7 +11,7 @@ import json
 import random
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -171,7 +171,13 @@ class WayToLive(RuleBasedStateMachine):
 
 
 TestWayToLive = WayToLive.TestCase
-TestWayToLive.settings = settings(max_examples=200, stateful_step_count=40)
+# One failure, shrunk and not explained: a report within the time that a test has.
+TestWayToLive.settings = settings(
+    max_examples=150,
+    stateful_step_count=40,
+    report_multiple_bugs=False,
+    phases=[Phase.generate, Phase.shrink],
+)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -199,22 +205,24 @@ def test_ways_to_live(seed: int) -> None:
 
 
 def walk_on(machine: WayToLive, chance: random.Random) -> None:
-    action = chance.choice(["publish"] * 3 + ["deliver"] * 4 + ["step"] * 8 + ["rare"] * 2)
+    action = chance.choice(
+        ["publish", "publish", "deliver", "deliver", *["step"] * 6, "trim", "rare"]
+    )
     if action == "publish":
         machine.publish(chance.choice(CHANNELS), chance.randint(1, 4))
     elif action == "deliver":
         machine.deliver(chance.randint(1, 6))
     elif action == "step":
         machine.step(1)
+    elif action == "trim":
+        if not machine.connection.live:
+            machine.trim(chance.choice(CHANNELS), chance.randint(0, 2))
     else:
         chance.choice(
             [
                 machine.lose,
                 machine.break_off,
-                machine.break_off,
                 lambda: machine.end(chance.choice(CHANNELS)),
-                lambda: machine.connection.live
-                or machine.trim(chance.choice(CHANNELS), chance.randint(0, 2)),
             ]
         )()
 

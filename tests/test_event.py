@@ -40,7 +40,8 @@ TEXT = st.text(
 )
 LINE = TEXT.map(lambda text: re.sub("[\r\n\0]", "", text))
 TYPES = LINE.filter(lambda text: text not in {RESET, STREAM_END})
-IDS = LINE.map(lambda text: text.strip(" \t")).filter(lambda text: len(text.encode()) <= 800)
+PRINTABLE = LINE.map(lambda text: re.sub("[\0-\x1f\x7f]", "", text).strip(" "))
+IDS = PRINTABLE.filter(lambda text: len(text.encode()) <= 800)
 
 
 @pytest.fixture(autouse=True)
@@ -283,8 +284,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "reset as type": (
         {"type": "stream-reset"},
         (
-            "event type 'stream-reset': is how the stream itself speaks: choose another name, or use"
-            " sse.close(channel)"
+            "event type 'stream-reset': is how the stream itself speaks: choose another name, or"
+            " use sse.close(channel)"
         ),
     ),
     "text as retry": (

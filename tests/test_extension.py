@@ -574,3 +574,14 @@ def test_a_view_may_answer_with_a_stream() -> None:
 
         assert page.headers["x-after"] == "request"
         assert [json.loads(each) for each in page.data] == [1, 2, 3, 4, 5, 6]
+
+
+def test_the_global_object_publishes_for_an_extension_of_its_name() -> None:
+    """In an app that was given to `EventStream(app)`, `sse` publishes to that one's readers."""
+    app = Flask("shop")
+    app.config["SSE_BROKER_URL"] = "memory://"
+    stream = EventStream(app)
+
+    with app.app_context():
+        assert sse.service() is stream.service()
+        assert EventStream(name="other").service() is not stream.service()

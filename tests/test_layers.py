@@ -19,7 +19,9 @@ FILES = {path.relative_to(ROOT).as_posix(): path for path in sorted(ROOT.rglob("
 # gevent replaces `threading` and `_thread`; one room knows how to get the real ones.
 THREADS_ONLY_IN = {"native.py"}
 FLASK_ONLY_IN = {"extension.py", "views.py", "cli.py", "compat.py"}
-REDIS_ONLY_IN = {"brokers/redis.py"}
+REDIS_ONLY_IN = {
+    f"brokers/redis{part}.py" for part in ("", "_cluster", "_feed", "_servers", "_slots", "_url")
+}
 # Commands and helpers for tests stand on the public names, as a user's program does.
 DOOR_ONLY_IN = {"cli.py", "testing.py"}
 

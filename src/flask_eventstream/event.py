@@ -38,6 +38,8 @@ COMMENT = b":\n"
 #: about 8 KiB (gunicorn: 8190). A tenth of that leaves room for the rest of the request.
 _MAX_ID_BYTES = 800
 
+_FIRST_PRINTABLE = 32
+
 #: 2 KiB of comment made Internet Explorer's and old Android's XMLHttpRequest hand out what
 #: arrived; polyfills ask for it in the query (Yaffle/EventSource, README). 8 KiB is plenty.
 _MAX_PADDING_BYTES = 8192
@@ -161,6 +163,9 @@ def _checked_id(value: object) -> str | None:
     if not isinstance(value, str):
         raise InvalidEvent("id", value, f"must be text or a number, not {type(value).__name__}")
     _check_line("id", value)
+    if any(ord(character) < _FIRST_PRINTABLE or character == "\x7f" for character in value):
+        # Neither may a header's value have one, and a server's 400 would end the reader for good.
+        raise InvalidEvent("id", value, "has a control character: use printable text")
     if value != value.strip(" \t"):
         # A header's value loses them (RFC 9110, 5.5), so the reader could never resume from it.
         raise InvalidEvent("id", value, "begins or ends with white space: strip it")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -188,13 +188,22 @@ class EventStream(Blueprint):
         """
         app = app or self._app()
         services: dict[EventStream, Service | None] = app.extensions.setdefault(EXTENSION_KEY, {})
-        service = services.get(self)
+        stream = self._registered_in(services)
+        service = services.get(stream)
         if service is None:
             with self._lock:
-                service = services.get(self)
+                service = services.get(stream)
                 if service is None:
-                    service = services[self] = _make_service(app)
+                    service = services[stream] = _make_service(app)
         return service
+
+    def _registered_in(self, services: Mapping[EventStream, Service | None]) -> EventStream:
+        """This object, or the one that the application has under its name.
+
+        An application that was given to ``EventStream(app)`` may well import ``sse`` to publish.
+        """
+        named = (stream for stream in services if stream.name == self.name)
+        return self if self in services else next(named, self)
 
     def _app(self) -> Flask:
         if has_app_context():

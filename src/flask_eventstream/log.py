@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from flask_eventstream.event import STREAM_END, Event, encode_channels_event
 
-__all__ = ["Entry", "Place", "Replay", "Retention"]
+__all__ = ["PAGE", "Entry", "Place", "Replay", "Retention", "take_page"]
+
+_Item = TypeVar("_Item")
+
+#: Entries of one page of a log, and the size (bytes, or characters) after which it ends sooner:
+#: what one reader who is far behind costs at a time.
+PAGE = 256
+_PAGE_SIZE = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,3 +93,17 @@ class Retention:
         reader of *any* forgotten channel is told so, which is why it is long: thirty ages.
         """
         return 30 * self.age_s
+
+
+def take_page(
+    items: Iterable[_Item], size_of: Callable[[_Item], int], *, most: int = PAGE
+) -> tuple[list[_Item], bool]:
+    """The first items, by number and by size, and whether there are more: at least one."""
+    taken: list[_Item] = []
+    size = 0
+    for item in items:
+        if len(taken) == most or size > _PAGE_SIZE:
+            return taken, True
+        taken.append(item)
+        size += size_of(item)
+    return taken, False

@@ -25,6 +25,7 @@ __all__ = [
     "in_forked_child",
     "is_patched",
     "open_file_limit",
+    "register_at_fork",
     "start_thread",
     "start_worker",
 ]
@@ -77,9 +78,15 @@ def at_exit(callback: Callable[[], object]) -> None:
         early(callback)
 
 
+def register_at_fork(**hooks: Callable[[], object]) -> None:
+    """``os.register_at_fork``, where there are forks."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(**hooks)
+
+
 def in_forked_child(method: Callable[[], object]) -> None:
     """Call a bound ``method`` in each child that this process forks, while its object lives."""
-    os.register_at_fork(after_in_child=_while_alive(method))
+    register_at_fork(after_in_child=_while_alive(method))
 
 
 def around_fork(
@@ -89,7 +96,7 @@ def around_fork(
     in_child: Callable[[], object],
 ) -> None:
     """Call bound methods around each fork of this process, while their object lives."""
-    os.register_at_fork(
+    register_at_fork(
         before=_while_alive(before),
         after_in_parent=_while_alive(in_parent),
         after_in_child=_while_alive(in_child),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from _queue import Empty
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from flask_eventstream.brokers import Broker, Listener
 from flask_eventstream.log import Entry
@@ -49,8 +49,6 @@ def read_entries(broker: Broker, channels: Collection[str]) -> Iterator[Entry]:
         listener = broker.listen(run.loop, inbox)
         listeners.append(listener)
         await listener.subscribe(channels)
-        # Answered from the log, so the listener knows by then where it stands.
-        await listener.replay(sorted(channels), None)
 
     def start() -> None:
         tasks.append(run.loop.create_task(begin()))
@@ -66,11 +64,14 @@ def read_entries(broker: Broker, channels: Collection[str]) -> Iterator[Entry]:
     except BaseException:
         run.call(stop)
         raise
-    return _entries(inbox, lambda: run.call(stop))
+    entries = _entries(inbox, lambda: run.call(stop))
+    next(entries)  # a generator that never began would not stop the listener when it is closed
+    return cast("Iterator[Entry]", entries)
 
 
-def _entries(inbox: _Inbox, stop: Callable[[], None]) -> Iterator[Entry]:
+def _entries(inbox: _Inbox, stop: Callable[[], None]) -> Iterator[Entry | None]:
     try:
+        yield None
         while True:
             yield _next_of(inbox.mailbox)
     finally:

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 from flask_eventstream.hub import Hub
-from flask_eventstream.native import Lock, at_exit, is_patched, start_thread
+from flask_eventstream.native import Lock, at_exit, is_patched, register_at_fork, start_thread
 
 __all__ = ["Runner", "can_run", "runner"]
 
@@ -51,7 +51,8 @@ class Runner:
         self.fds: set[int] = set()
         """Descriptors of clients, from the moment they are taken until they are gone."""
         self.hubs: weakref.WeakSet[Hub] = weakref.WeakSet()
-        _check_descriptors()
+        if os.name == "posix":
+            _check_descriptors()
         self.loop = _new_loop()
         self._stopped = False
         started, self._ended = Lock(), Lock()
@@ -103,6 +104,12 @@ class Runner:
 
     async def _stop_hubs(self) -> None:
         await asyncio.gather(*(hub.stop(_STOP_S) for hub in tuple(self.hubs)))
+        # A loop that is closed over them would complain of tasks that still clear up.
+        left = asyncio.all_tasks() - {self._stopping}
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=_STOP_S)
         self.loop.stop()
 
 
@@ -127,7 +134,7 @@ class _Current:
         self.lock = Lock()
         self.runner: Runner | None = None
         self.inherited: list[Runner] = []
-        os.register_at_fork(after_in_child=self.begin_anew)
+        register_at_fork(after_in_child=self.begin_anew)
         at_exit(self.stop)
 
     def begin_anew(self) -> None:

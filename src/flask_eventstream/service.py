@@ -10,7 +10,7 @@ from typing import Any
 from flask_eventstream.brokers import Broker
 from flask_eventstream.config import Config
 from flask_eventstream.hub import Hub, Stats
-from flask_eventstream.native import Lock, open_file_limit
+from flask_eventstream.native import Lock, in_forked_child, open_file_limit
 from flask_eventstream.publisher import Publisher
 from flask_eventstream.runner import Runner
 from flask_eventstream.stream import Adoption
@@ -43,6 +43,7 @@ class Service:
         self._held = 0
         self._lock = Lock()
         self._said: set[str] = set()
+        in_forked_child(self._begin_anew)
 
     def adopt(self, runner: Runner, adoption: Adoption) -> None:
         """Give a stream to the hub. On the hub thread."""
@@ -81,6 +82,11 @@ class Service:
         """The stream that held a thread is over."""
         with self._lock:
             self._held -= 1
+
+    def _begin_anew(self) -> None:
+        """In a forked child: the parent's streams hold none of its threads."""
+        self._lock = Lock()
+        self._held = 0
 
     def say_once(self, text: str, *details: object) -> None:
         """Log a warning, once per process."""

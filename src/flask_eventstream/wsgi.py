@@ -35,7 +35,6 @@ _READ_BYTES = 64 * 1024
 #: Milliseconds for which sent bytes may stay unacknowledged: a host that vanished is noticed two
 #: heartbeats later, not after the kernel's quarter of an hour (RFC 5482).
 _USER_TIMEOUT_MS = 30_000
-_TCP_USER_TIMEOUT = getattr(_socket, "TCP_USER_TIMEOUT", 18)
 
 _NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
 
@@ -341,7 +340,9 @@ def _set_options(connection: _socket.socket) -> None:
     if connection.family in (_socket.AF_INET, _socket.AF_INET6):
         with contextlib.suppress(OSError):  # the client may be gone already
             connection.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
-            connection.setsockopt(_socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, _USER_TIMEOUT_MS)
+            if hasattr(_socket, "TCP_USER_TIMEOUT"):  # Linux
+                patience = _socket.TCP_USER_TIMEOUT
+                connection.setsockopt(_socket.IPPROTO_TCP, patience, _USER_TIMEOUT_MS)
 
 
 def _run_all(callbacks: list[Callable[[], object]], _reason: EndReason) -> None:

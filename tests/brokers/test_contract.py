@@ -281,6 +281,19 @@ def test_long_replays_come_in_pages(broker: Broker, listen: Listen) -> None:
     assert numbered(MANY) == data(list(chain.from_iterable(page.entries for page in pages)))
 
 
+def test_large_events_make_short_pages(broker: Broker, listen: Listen) -> None:
+    """A page ends after a megabyte or so of data, and the next one goes on there."""
+    ear = listen(broker)
+    start = ear.replay("a", after=None).position
+    texts = [letter * 400_000 for letter in "abcdefg"]
+    publish(broker, "a", *texts)
+
+    pages = ear.replay_all("a", after=start)
+
+    assert max(sum(len(entry.frame) for entry in page.entries) for page in pages) < 1_500_000
+    assert texts == data(list(chain.from_iterable(page.entries for page in pages)))
+
+
 def test_a_page_says_how_far_it_reaches(broker: Broker, listen: Listen) -> None:
     """No entry of a page lies beyond its reach, and none of the next lies within it."""
     ear = listen(broker)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 from typing import Any
 
 import pytest
@@ -24,7 +25,8 @@ POSITION = Position("0badcafe", 42)
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 LINE = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n\r\0"))
-IDS = LINE.map(lambda text: text.strip(" \t")).filter(lambda text: len(text.encode()) <= 800)
+PRINTABLE = LINE.map(lambda text: re.sub("[\0-\x1f\x7f]", "", text).strip(" "))
+IDS = PRINTABLE.filter(lambda text: len(text.encode()) <= 800)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXT,
     lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner),

@@ -407,6 +407,25 @@ def test_publishing_goes_on_when_the_file_was_deleted(open_broker: Open, path: P
     assert stored(path) == ["2"]
 
 
+def test_an_event_is_not_lost_with_the_file(
+    open_broker: Open, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An event that was just being written into a file that is deleted is in the new file."""
+    broker = open_broker()
+    broker.publish("a", Event("1"))
+    append = sqlite_log.LogFile.append
+
+    def append_too_late(log: sqlite_log.LogFile, *arguments: object) -> object:
+        monkeypatch.setattr(sqlite_log.LogFile, "append", append)
+        remove(path)
+        return append(log, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(sqlite_log.LogFile, "append", append_too_late)
+    broker.publish("a", Event("2"))
+
+    assert stored(path) == ["2"]
+
+
 def test_readers_hear_that_the_file_was_deleted(
     open_broker: Open, listen: Listen, path: Path
 ) -> None:

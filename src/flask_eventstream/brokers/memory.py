@@ -16,14 +16,12 @@ from dataclasses import dataclass, field
 
 from flask_eventstream.brokers.broker import Inbox
 from flask_eventstream.event import Event
-from flask_eventstream.log import Entry, Replay, Retention
+from flask_eventstream.log import Entry, Replay, Retention, take_page
 from flask_eventstream.native import Lock, in_forked_child
 from flask_eventstream.position import Position
 
 __all__ = ["MemoryBroker"]
 
-#: Entries of one page of a replay.
-_PAGE = 256
 #: Every so many entries, channels without one for long are forgotten.
 _FORGET_EVERY = 1024
 
@@ -117,8 +115,7 @@ class MemoryBroker:
                 if start < (log.trimmed if log else self._floor):
                     gone.add(name)
             found.sort(key=lambda entry: entry.offset)
-            page = found[:_PAGE]
-            more = len(found) > _PAGE
+            page, more = take_page(found, lambda entry: len(entry.frame))
             reached = page[-1].offset if more else head
             return Replay(
                 entries=page,

@@ -8,11 +8,10 @@ from typing import Any
 
 from flask_eventstream.brokers.message import Unreadable, decode_message
 from flask_eventstream.errors import BrokerUnavailable
-from flask_eventstream.log import Entry, Replay, Retention
+from flask_eventstream.log import PAGE, Entry, Replay, Retention, take_page
 from flask_eventstream.position import Position
 
 __all__ = [
-    "PAGE",
     "ChannelState",
     "LogState",
     "RunInfo",
@@ -21,9 +20,6 @@ __all__ = [
     "make_replay",
     "opening_arguments",
 ]
-
-#: Entries of one page of a replay.
-PAGE = 256
 
 #: Streams with XTRIM MINID came with 6.2.
 _OLDEST_VERSION = (6, 2)
@@ -154,9 +150,9 @@ def make_replay(
             more = True
             reached = min(reached, int(page.rows[PAGE - 1][0].partition(b"-")[0]))
     rows = sorted(row for row in rows if row[0] <= reached)
-    if len(rows) > PAGE:
-        more, rows = True, rows[:PAGE]
-        reached = rows[-1][0]
+    rows, is_cut = take_page(rows, lambda row: len(row[2]))
+    if is_cut:
+        more, reached = True, rows[-1][0]
     entries = [make_entry(channel, body, state.position(seq)) for seq, channel, body in rows]
     return Replay(
         entries=[entry for entry in entries if entry is not None],

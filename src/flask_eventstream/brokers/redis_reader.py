@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from flask_eventstream.brokers.redis_log import (
-    PAGE,
     ChannelPage,
     ChannelState,
     LogState,
@@ -19,7 +18,7 @@ from flask_eventstream.brokers.redis_log import (
 )
 from flask_eventstream.brokers.redis_script import OPEN, Keys
 from flask_eventstream.errors import BrokerUnavailable
-from flask_eventstream.log import Replay, Retention
+from flask_eventstream.log import PAGE, Replay, Retention
 from flask_eventstream.position import Position
 
 __all__ = ["LogReader"]

@@ -320,7 +320,14 @@ class _Reader:
     def _answer(self, log: LogFile) -> None:
         while self._waiting:
             request = self._waiting[0]
-            replay = log.read(request.channels, request.after)
+            try:
+                replay = log.read(request.channels, request.after)
+            except BrokerUnavailable:
+                raise
+            except Exception as error:  # noqa: BLE001  one reader's question, not all readers' end
+                self._waiting.pop(0)
+                self._call(_set_exception, request.answer, error)
+                continue
             # What the page has may be newer than the last look. It must be delivered first: the
             # reader is live after the page, and would get it again.
             self._look(log)
@@ -350,6 +357,11 @@ class _Reader:
         # On the loop, where `stop` is: what was on its way when it came is not delivered.
         if not self.stopped:
             callback(*args)
+
+
+def _set_exception(answer: asyncio.Future[Replay], error: Exception) -> None:
+    if not answer.done():
+        answer.set_exception(error)
 
 
 def _set_result(answer: asyncio.Future[Replay], replay: Replay) -> None:

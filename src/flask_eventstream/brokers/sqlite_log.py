@@ -19,6 +19,7 @@ import heapq
 import secrets
 import time
 from collections.abc import Callable, Collection, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,13 +27,12 @@ from typing import Any
 from flask_eventstream.brokers.sqlite_file import SqliteFile
 from flask_eventstream.errors import InvalidEvent
 from flask_eventstream.event import Event
-from flask_eventstream.log import Entry, Replay, Retention
+from flask_eventstream.log import Entry, Replay, Retention, take_page
 from flask_eventstream.position import Position
 
 __all__ = ["LogFile", "News"]
 
-#: Entries of one page of a replay, and of one look for news.
-_PAGE = 256
+#: Entries of one look for news.
 _NEWS = 1000
 
 #: Milliseconds for which every event stays in the file, whatever the retention: how long the
@@ -167,10 +167,9 @@ class LogFile(SqliteFile):
                 position = self._position(head)
                 return Replay((), gone, head, position, position, ended=ended)
             gone = frozenset(name for name in channels if self._lacks(name, start))
-            rows = self._page(channels, start)
-        page = [entry for row in rows[:_PAGE] if (entry := self._entry(row))]
-        more = len(rows) > _PAGE
-        reached = rows[_PAGE - 1][0] if more else head
+            rows, more = self._page(channels, start)
+        page = [entry for row in rows if (entry := self._entry(row))]
+        reached = rows[-1][0] if more else head
         return Replay(
             entries=page,
             gone=gone,
@@ -184,10 +183,10 @@ class LogFile(SqliteFile):
     def news(self, channels: Collection[str], since: int) -> News:
         """Everything that was appended to these channels after the sequence ``since``."""
         with self._translating(), self._reading():
-            rows = self._db.execute(
-                _SELECT + " WHERE sequence > ? ORDER BY sequence LIMIT ?", (since, _NEWS)
-            ).fetchall()
-            more = len(rows) == _NEWS
+            with closing(
+                self._db.execute(_SELECT + " WHERE sequence > ? ORDER BY sequence", (since,))
+            ) as found:
+                rows, more = take_page(found, _size_of, most=_NEWS)
             head = rows[-1][0] if more else self._head()
             # Sequences have no holes but those that trimming made.
             trimmed = (
@@ -321,7 +320,7 @@ class LogFile(SqliteFile):
         ).fetchone()
         return int(row[0]) if row else 0
 
-    def _page(self, channels: Sequence[str], start: int) -> list[Any]:
+    def _page(self, channels: Sequence[str], start: int) -> tuple[list[Any], bool]:
         # From the first young enough on, and not each that is: after a clock was set back, an older
         # event may stand between younger ones, and would be passed over in silence.
         statement = """
@@ -329,15 +328,17 @@ class LogFile(SqliteFile):
             WHERE channel = ?1 AND sequence >= (
                 SELECT sequence FROM sse_events
                 WHERE channel = ?1 AND sequence > ?2 AND at_ms >= ?3 ORDER BY sequence LIMIT 1
-            ) ORDER BY sequence LIMIT ?4"""
+            ) ORDER BY sequence"""
+        starts = {name: max(start, self._beyond_length(name)) for name in channels}
         parts = [
-            self._db.execute(
-                statement,
-                (name, max(start, self._beyond_length(name)), self._expired_ms(), _PAGE + 1),
-            ).fetchall()
-            for name in channels
+            self._db.execute(statement, (name, after, self._expired_ms()))
+            for name, after in starts.items()
         ]
-        return list(heapq.merge(*parts, key=lambda row: row[0]))
+        try:
+            return take_page(heapq.merge(*parts, key=lambda row: row[0]), _size_of)
+        finally:
+            for part in parts:
+                part.close()
 
     def _agreed_retention(self, asked: Retention | None) -> Retention:
         row = self._db.execute("SELECT length, age_s FROM sse_log").fetchone()
@@ -389,6 +390,10 @@ class LogFile(SqliteFile):
 
     def _expired_ms(self) -> int:
         return self._now_ms() - int(self._retention.age_s * 1000)
+
+
+def _size_of(row: Any) -> int:
+    return len(row[2] or "")
 
 
 def _marks(values: Collection[str]) -> str:
