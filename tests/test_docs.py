@@ -131,7 +131,7 @@ def test_the_readme_has_the_whole_app() -> None:
 def test_each_snippet_is_shown() -> None:
     """No snippet lies there that no page shows."""
     shown = {file for page in PAGES for file, _, _ in BLOCK.findall(text_of(page))}
-    files = {name_of(path) for path in SNIPPETS.glob("*.*") if path.name != "ruff.toml"}
+    files = {name_of(path) for path in SNIPPETS.glob("[!.]*.*") if path.name != "ruff.toml"}
 
     assert files <= shown
 
@@ -169,6 +169,25 @@ def test_each_reason_is_in_the_reference() -> None:
     words = table_of(DOCS / "reference" / "errors.md")
 
     assert [reason.value for reason in EndReason if reason.value not in words] == []
+
+
+def test_each_room_is_in_the_architecture() -> None:
+    """Each module of the package is a room in the table, and the rows are those of the layers."""
+    page = text_of(DOCS / "explanation" / "architecture.md")
+    rows = re.findall(r"^\| (\d+) \| (`[^|]+) \|", page, re.MULTILINE)
+    shown: dict[int, set[str]] = {}
+    for number, rooms in rows:
+        shown.setdefault(int(number), set()).update(re.findall(r"`(\w+)/?`", rooms))
+    package = Path(flask_eventstream.__file__).parent
+    rooms = {path.stem for path in package.glob("[!_]*.py")} | {"brokers"}
+    layers = re.search(
+        r"^layers = \[\n(.*?)^\]", text_of(ROOT / "pyproject.toml"), re.MULTILINE | re.DOTALL
+    )
+    assert layers is not None
+    expected = [rooms & set(re.findall(r"\w+", line)) for line in layers[1].splitlines()]
+
+    assert [shown[number] for number in sorted(shown)] == [row for row in expected if row]
+    assert set().union(*expected) == rooms
 
 
 # ---- the snippets
@@ -211,14 +230,19 @@ def test_the_readmes_app_has_ten_lines() -> None:
 
 
 def test_the_tutorials_app_runs(serve: Serve, copied: Path) -> None:
-    """A vote in the tutorial's app reaches its page."""
+    """A vote in the tutorial's app reaches its page, and so does what a shell publishes."""
     server = serve("werkzeug", "tutorial:app", cwd=copied)
     with Reader(f"{server.url}/stream?channel=votes") as reader:
         wait_until(lambda: reader.comments, what="the first byte")
         form = b"for=tea"
         post(f"{server.url}/vote", form, {"Content-Type": "application/x-www-form-urlencoded"})
+        voted = reader.next_event()
+        command = [sys.executable, "-m", "flask", "--app", "tutorial", "sse", "publish", "votes"]
+        subprocess.run([*command, "water", "--type", "vote"], cwd=copied, timeout=30, check=True)
+        from_shell = reader.next_event()
 
-        assert reader.next_event()["data"] == '{"for": "tea"}'
+    assert (voted["type"], voted["data"]) == ("vote", '{"for": "tea"}')
+    assert (from_shell["type"], from_shell["data"]) == ("vote", "water")
 
 
 def test_the_shown_test_passes(copied: Path) -> None:

@@ -7,7 +7,7 @@
     │   └── EventTooLarge
     ├── InvalidChannel (ValueError)    a channel name that could not be used
     ├── InvalidConfig (ValueError)     every configuration mistake, reported together
-    └── BrokerUnavailable              the log could not be reached in time; try again
+    └── BrokerUnavailable              the log did not confirm in time
 
 Errors hold data; their text is made from it: what happened, with which value, what to do.
 """
@@ -85,9 +85,11 @@ class InvalidConfig(EventStreamError, ValueError):
 
 
 class BrokerUnavailable(EventStreamError):
-    """The broker did not take the event within its time. It was not published.
+    """The broker did not confirm within its time.
 
-    Open streams stay open and catch up when the broker is back.
+    With SQLite nothing was published. With Redis the answer may have been lost on its way back, or
+    a replica may not have confirmed; then the event may still arrive, and publishing it again may
+    double it. Open streams stay open and catch up when the broker is back.
     """
 
     def __init__(self, broker: str, why: str, remedy: str = "try again") -> None:
@@ -101,7 +103,7 @@ class BrokerUnavailable(EventStreamError):
 
 
 class EndReason(enum.Enum):
-    """Why a stream ended. The same word stands in logs, statistics and documentation."""
+    """Why a stream ended. The same word stands in the (debug) log, statistics and documentation."""
 
     LEFT = "left"
     """The client closed its side."""

@@ -317,6 +317,7 @@ class Hub:
         channels = self._streams.pop(stream)
         reason = stream.reason or EndReason.LOST
         self._ended[reason.value] += 1
+        _LOGGER.debug("A stream of %s ended: %s", channels, reason.value)
         self._released(stream.fd)
         if stream.opening is not None:
             stream.opening.cancel()

@@ -45,6 +45,14 @@ def test_sentinels_are_taken_apart() -> None:
     assert not url.is_cluster
 
 
+def test_sentinels_may_want_a_password_of_their_own() -> None:
+    """What Sentinels want to know is not what their servers want to know."""
+    url = parse("redis+sentinel://:inner@one/mine?sentinel_username=me&sentinel_password=outer")
+
+    assert url.sentinel_options == {"username": "me", "password": "outer"}
+    assert url.options["password"] == "inner"
+
+
 def test_a_cluster_is_taken_apart() -> None:
     """A cluster has nodes, and neither a service nor a database."""
     url = parse("rediss+cluster://one,two:7001")

@@ -116,8 +116,12 @@ class Follower:
         return f"<{manner} follower of {','.join(self.channels)}>"
 
     @property
+    def numbers(self) -> list[Number]:
+        return [one for one in tuple(self.seen) if isinstance(one, Number)]
+
+    @property
     def resets(self) -> list[Reset]:
-        return [one for one in self.seen if isinstance(one, Reset)]
+        return [one for one in tuple(self.seen) if isinstance(one, Reset)]
 
     def stop(self) -> None:
         self._stopped = True
@@ -210,6 +214,9 @@ class Traffic:
         the order of the log; with `resets`, or lies where a reset named the channel. Each publish
         that failed did so in time.
         """
+        if resets:
+            # What a reader is told of last may be all that was published before.
+            self._wait_live()
         for one in self.publishing:
             one.stop()
         for follower in self.followers:
@@ -224,6 +231,17 @@ class Traffic:
                     self._check(follower, channel, one)
             if not resets:
                 assert follower.resets == [], follower
+
+    def _wait_live(self) -> None:
+        """Wait until each reader has what each process published after this moment."""
+        marks = {one.name: one.accepted()[-1].number for one in self.publishing}
+
+        def is_live(follower: Follower) -> bool:
+            later = {n.publisher for n in follower.numbers if n.number > marks[n.publisher]}
+            return later == set(marks)
+
+        for follower in self.followers:
+            wait_until(lambda f=follower: is_live(f), within_s=30, what=f"{follower} to be live")
 
     def _wait_complete(self, follower: Follower) -> None:
         last = {(n.channel, n.publisher): n for one in self.publishing for n in one.accepted()}

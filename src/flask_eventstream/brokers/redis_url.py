@@ -8,7 +8,8 @@
     redis+cluster://[[USER]:PASSWORD@]HOST[:PORT],…
 
 With TLS the last two are ``rediss+sentinel`` and ``rediss+cluster``. The query may have
-``prefix=`` (of our keys, ``sse:``) and ``replicas=`` (how many must confirm an event before its
+``prefix=`` (of our keys, ``sse:``), for Sentinels that want them ``sentinel_username=`` and
+``sentinel_password=``, and ``replicas=`` (how many must confirm an event before its
 publish returns: 0 with one server, else 1); the rest of it is redis-py's.
 """
 
@@ -70,6 +71,8 @@ class RedisUrl:
     """What the Sentinels call the primary. Empty for a cluster."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """User, password, database, TLS: for each server's client."""
+    sentinel_options: Mapping[str, Any] = field(default_factory=dict)
+    """User and password of the Sentinels."""
 
     @property
     def is_cluster(self) -> bool:
@@ -116,6 +119,11 @@ class RedisUrl:
         user_info, _, hosts = parts.netloc.rpartition("@")
         user, _, password = user_info.partition(":")
         path = [step for step in parts.path.split("/") if step]
+        sentinel_options = {
+            name.removeprefix("sentinel_"): query.pop(name)
+            for name in ("sentinel_username", "sentinel_password")
+            if sentinel and name in query
+        }
         if query:
             raise InvalidConfig([f"{key} has the unknown option {min(query)!r} in its query"])
         addresses = [
@@ -135,7 +143,7 @@ class RedisUrl:
         elif path:
             raise InvalidConfig([f"{key} names a database, and a cluster has none: leave it out"])
         service = path[0] if sentinel else ""
-        return cls("", prefix, shown, replicas, addresses, service, options)
+        return cls("", prefix, shown, replicas, addresses, service, options, sentinel_options)
 
     def client(self, timeout_s: float, address: Address | None = None) -> Any:
         """A client for threads; of the node at ``address`` in a cluster.
@@ -148,7 +156,9 @@ class RedisUrl:
             return redis.Redis.from_url(self.plain, **common)
         if address is not None:
             return redis.Redis(host=address[0], port=address[1], **self.options, **common)
-        sentinels: Any = _Sentinel(self.addresses, sentinel_kwargs=common)
+        sentinels: Any = _Sentinel(
+            self.addresses, sentinel_kwargs={**common, **self.sentinel_options}
+        )
         return sentinels.master_for(self.service, **self.options, **common)
 
     def async_client(self, timeout_s: float, address: Address | None = None) -> Any:
@@ -158,7 +168,9 @@ class RedisUrl:
             return redis.asyncio.Redis.from_url(self.plain, **common)
         if address is not None:
             return redis.asyncio.Redis(host=address[0], port=address[1], **self.options, **common)
-        sentinels: Any = _AsyncSentinel(self.addresses, sentinel_kwargs=common)
+        sentinels: Any = _AsyncSentinel(
+            self.addresses, sentinel_kwargs={**common, **self.sentinel_options}
+        )
         return sentinels.master_for(self.service, **self.options, **common)
 
 

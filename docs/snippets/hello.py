@@ -1,0 +1,12 @@
+from flask import Flask
+
+from flask_eventstream import sse
+
+app = Flask(__name__)
+app.register_blueprint(sse, url_prefix="/stream")
+
+
+@app.post("/hello")
+def hello() -> str:
+    sse.publish({"message": "Hello!"}, type="greeting")
+    return "sent\n"
