@@ -64,6 +64,12 @@ class SqliteFile:
                     continue
             return
 
+    def __del__(self) -> None:
+        # An application that nobody uses any more has nobody to close its broker. From Python 3.13
+        # on, a connection that is dropped unclosed is a ResourceWarning.
+        if hasattr(self, "_db"):
+            self._db.close()
+
     def close(self) -> None:
         """Close the connection."""
         self._db.close()
