@@ -37,7 +37,7 @@ stress: $(BIN)/.installed-dev ## Hold 10,000 streams on one gunicorn sync worker
 	$(BIN)/python tools/stress.py
 
 clean: ## Remove .venv and everything else that can be made again
-	rm -rf $(VENV) build dist tests/js/node_modules .coverage .coverage.* .hypothesis \
+	rm -rf $(VENV) .packages build dist tests/js/node_modules .coverage .coverage.* .hypothesis \
 		.import_linter_cache .mypy_cache .pytest_cache .ruff_cache src/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import resource
 import socket
 import ssl
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,12 +19,16 @@ from flask_eventstream import handoff
 from flask_eventstream.handoff import (
     Client,
     NoClient,
+    count_threads,
     find_client,
     leave_connection,
     may_chunk,
     swap,
+    why_no_hub,
 )
 from harness.process import descriptors
+
+ADVICE = ": gunicorn, uWSGI, waitress, cheroot and gevent do"
 
 
 @pytest.fixture
@@ -55,14 +62,14 @@ def test_unknown_servers_show_nothing() -> None:
     """Where no socket is shown the answer names the server."""
     found = find_client({"SERVER_PROTOCOL": "HTTP/1.1", "SERVER_SOFTWARE": "waitress"})
 
-    assert found == NoClient("waitress does not show its sockets to applications")
+    assert found == NoClient("waitress does not show its sockets to applications" + ADVICE)
 
 
 def test_a_nameless_server_is_this_server() -> None:
     """A server that does not say its name is called this server."""
     found = find_client({"SERVER_PROTOCOL": "HTTP/1.1"})
 
-    assert found == NoClient("this server does not show its sockets to applications")
+    assert found == NoClient("this server does not show its sockets to applications" + ADVICE)
 
 
 @pytest.mark.parametrize("protocol", ["HTTP/2.0", "HTTP/2", "HTTP/3", "", None])
@@ -252,53 +259,306 @@ def test_a_swap_needs_three_descriptors(pair: tuple[socket.socket, socket.socket
     sink.close()
 
 
-def test_a_server_is_told_to_leave_the_connection() -> None:
-    """A response that can be told to close its connection is told so."""
-    told: list[str] = []
+# ---- servers, each as far as we look into it
 
-    class Response:
-        def start_response(self) -> None: ...
 
-        def force_close(self) -> None:
-            told.append("close")
+class Has:
+    """An object with these attributes, and a method that a server hands out."""
 
-    leave_connection(Response().start_response)
+    def __init__(self, **attributes: Any) -> None:
+        self.__dict__.update(attributes)
 
-    assert told == ["close"]
+    def start_response(self) -> None: ...
+
+
+def waitress_of(**attributes: Any) -> dict[str, Any]:
+    ahead = Has(channel_request_lookahead=attributes.pop("ahead", 0))
+    channel = Has(adj=ahead, **attributes)
+    return {"SERVER_PROTOCOL": "HTTP/1.1", "waitress.client_disconnected": channel.start_response}
+
+
+def input_of(module: str, file: Any) -> dict[str, Any]:
+    """A request that a server reads from a file of one of its own classes."""
+    kind = type("Input", (), {"__module__": module})
+    given = kind()
+    given.rfile = file
+    return {"SERVER_PROTOCOL": "HTTP/1.1", "wsgi.input": given}
+
+
+def uwsgi_of(monkeypatch: pytest.MonkeyPatch, **attributes: Any) -> dict[str, Any]:
+    monkeypatch.setitem(sys.modules, "uwsgi", Has(**attributes))  # type: ignore[misc]
+    return {"SERVER_PROTOCOL": "HTTP/1.1", "uwsgi.version": b"2"}
+
+
+def test_waitress_shows_its_client(pair: tuple[socket.socket, socket.socket]) -> None:
+    """The connection is behind the method by which waitress tells of a disconnect."""
+    assert find_client(waitress_of(socket=pair[1])) == Client(pair[1].fileno())
+
+
+def test_waitress_must_not_read_ahead(pair: tuple[socket.socket, socket.socket]) -> None:
+    """A waitress that looks at a connection while it answers keeps it."""
+    found = find_client(waitress_of(socket=pair[1], ahead=1))
+
+    assert isinstance(found, NoClient)
+    assert "channel_request_lookahead" in found.why
+
+
+@pytest.mark.parametrize("module", ["gevent.pywsgi", "cheroot.server"])
+@pytest.mark.parametrize("wrapped", [0, 1, 2])
+def test_the_client_is_behind_the_input(
+    pair: tuple[socket.socket, socket.socket], module: str, wrapped: int
+) -> None:
+    """The connection is what the request's body is read from, behind a few wrappers."""
+    with pair[1].makefile("rb") as file:
+        inner: Any = file
+        for _ in range(wrapped):
+            inner = Has(rfile=inner)
+
+        assert find_client(input_of(module, inner)) == Client(pair[1].fileno())
+
+
+def test_an_input_without_an_end_is_left() -> None:
+    """Wrappers around wrappers are not followed for ever."""
+    endless = Has()
+    endless.rfile = endless  # type: ignore[attr-defined]
+
+    assert isinstance(find_client(input_of("cheroot.server", endless)), NoClient)
+
+
+def test_inputs_of_others_are_left(pair: tuple[socket.socket, socket.socket]) -> None:
+    """The same attributes in another server's input mean nothing."""
+    with pair[1].makefile("rb") as file:
+        assert isinstance(find_client(input_of("somebody.else", file)), NoClient)
+
+
+def test_uwsgi_tells_the_descriptor(
+    pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The descriptor that uWSGI gives is the connection's."""
+    environ = uwsgi_of(monkeypatch, connection_fd=pair[1].fileno, loop=None, opt={})
+
+    assert find_client(environ) == Client(pair[1].fileno())
+
+
+@pytest.mark.parametrize(("loop", "opt"), [(b"gevent", {}), (None, {"async": b"10"})])
+def test_loops_of_uwsgi_are_left(
+    pair: tuple[socket.socket, socket.socket],
+    monkeypatch: pytest.MonkeyPatch,
+    loop: bytes | None,
+    opt: dict[str, bytes],
+) -> None:
+    """A connection that a loop of uWSGI's watches stays with it."""
+    environ = uwsgi_of(monkeypatch, connection_fd=pair[1].fileno, loop=loop, opt=opt)
+    found = find_client(environ)
+
+    assert isinstance(found, NoClient)
+    assert "--threads" in found.why
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"waitress.client_disconnected": print},
+        {"waitress.client_disconnected": None},
+        {"werkzeug.socket": "no socket"},
+        {"gunicorn.socket": 12.5},
+        input_of("cheroot.server", None),
+    ],
+)
+def test_what_is_not_understood_is_left(environ: dict[str, Any]) -> None:
+    """A server that keeps its sockets in another way than known keeps them."""
+    found = find_client({"SERVER_PROTOCOL": "HTTP/1.1", **environ})
+
+    assert isinstance(found, NoClient)
+
+
+def test_only_sockets_are_taken(tmp_path: Path) -> None:
+    """A descriptor of something else than a socket stays where it is."""
+    with (tmp_path / "file").open("wb") as file:
+        found = find_client(environ_of(file))
+
+    assert isinstance(found, NoClient)
+    assert "something else than a socket" in found.why
+
+
+def test_a_hub_needs_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under uWSGI without threads no hub can run, and the reason names the option."""
+    why = why_no_hub(uwsgi_of(monkeypatch, has_threads=0))
+
+    assert why is not None
+    assert "--enable-threads" in why
+
+
+def test_elsewhere_a_hub_can_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under uWSGI with threads, and under any other server, nothing speaks against a hub."""
+    assert why_no_hub(uwsgi_of(monkeypatch, has_threads=1)) is None
+    assert why_no_hub({}) is None
+
+
+# ---- threads
+
+
+def test_threads_are_counted(
+    pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each server that knows how many threads it has is asked where it knows."""
+    gunicorn = Has(cfg=Has(threads=4, worker_connections=1000)).start_response
+    cheroot = Has(req=Has(server=Has(requests=Has(min=10)))).start_response
+    dispatcher = Has(task_dispatcher=Has(threads=range(6)))
+    green = type("socket", (), {"__module__": "gevent._socket3"})()
+    monkeypatch.setitem(sys.modules, "mod_wsgi", Has(threads_per_process=15))  # type: ignore[misc]
+
+    assert count_threads(environ_of(pair[1]), gunicorn) == 4
+    assert count_threads(environ_of(green), gunicorn) == 1000
+    assert count_threads(input_of("cheroot.server", None), cheroot) == 10
+    assert count_threads(waitress_of(server=dispatcher), print) == 6
+    assert count_threads(uwsgi_of(monkeypatch, cores=3), print) == 3
+    assert count_threads({"mod_wsgi.version": (4, 9)}, print) == 15
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [{"werkzeug.socket": None, "wsgi.multithread": True}, input_of("gevent.pywsgi", None)],
+)
+def test_some_threads_are_not_scarce(environ: dict[str, Any]) -> None:
+    """A server with a thread or greenlet for each request has as many as it needs."""
+    assert (count_threads(environ, print) or 0) >= 2000
+
+
+@pytest.mark.parametrize(
+    ("environ", "threads"),
+    [
+        ({"wsgi.multithread": True}, None),
+        ({"wsgi.multithread": False}, 1),
+        ({}, 1),
+        ({"wsgi.multithread": True, "gunicorn.socket": object()}, None),
+        ({"wsgi.multithread": True, "waitress.client_disconnected": print}, None),
+        ({"wsgi.multithread": False, "werkzeug.socket": None}, 1),
+    ],
+)
+def test_threads_that_nobody_counts(environ: dict[str, Any], threads: int | None) -> None:
+    """Where a server tells no number it has one thread, or several that nobody can count."""
+    assert count_threads(environ, print) == threads
+
+
+# ---- leaving the connection
+
+
+class Server:
+    """What a server's `start_response` belongs to, with what it can be told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.close_connection = False
+        self.req = self
+
+    def force_close(self) -> None:
+        self.told.append("close")
+
+    def start_response(self, *_: Any) -> None: ...
+
+
+def test_gunicorn_is_told_to_leave_the_connection() -> None:
+    """The response of gunicorn is told to close its connection."""
+    server = Server()
+    leave_connection({"gunicorn.socket": 1}, server.start_response)
+
+    assert server.told == ["close"]
+
+
+@pytest.mark.parametrize("module", ["gevent.pywsgi", "cheroot.server"])
+def test_others_are_told_to_leave_the_connection(module: str) -> None:
+    """The handler of gevent and the request of cheroot close their connection afterwards."""
+    server = Server()
+    leave_connection(input_of(module, None), server.start_response)
+
+    assert server.close_connection
+
+
+def behind_function(start_response: Any) -> Any:
+    def start(*given: Any) -> Any:
+        return start_response(*given)
+
+    return start
+
+
+def behind_partial(start_response: Any) -> Any:
+    return functools.partial(lambda inner, *given: inner(*given), start_response)
+
+
+@pytest.mark.parametrize("wrap", [behind_function, behind_partial])
+def test_the_server_is_found_behind_middleware(wrap: Callable[[Any], Any]) -> None:
+    """A function or partial that middleware puts before `start_response` hides no server."""
+    server = Server()
+    leave_connection({"gunicorn.socket": 1}, wrap(wrap(server.start_response)))
+
+    assert server.told == ["close"]
 
 
 @pytest.mark.parametrize("start_response", [print, lambda: None, [].append])
-def test_other_servers_are_told_nothing(start_response: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("environ", [{}, {"gunicorn.socket": 1}, {"werkzeug.socket": 1}])
+def test_other_servers_are_told_nothing(
+    environ: dict[str, Any], start_response: Callable[..., Any]
+) -> None:
     """A `start_response` that belongs to nothing known is left alone."""
-    leave_connection(start_response)
+    leave_connection(environ, start_response)
 
 
 # ---- chunks
 
 
-class Answer:
-    """What gunicorn's `start_response` belongs to."""
+@pytest.mark.parametrize(
+    ("version", "protocol", "may"),
+    [
+        ("HTTP/1.1", "http", True),
+        ("HTTP/1.0", "http", False),
+        (None, "http", False),
+        ("HTTP/1.1", "uwsgi", False),
+    ],
+)
+def test_gunicorn_may_chunk(version: str | None, protocol: str, *, may: bool) -> None:
+    """Chunks are for HTTP/1.1 requests to a gunicorn that speaks HTTP, also behind middleware."""
+    start_response = Has(cfg=Has(protocol=protocol)).start_response
+    environ = {"SERVER_PROTOCOL": version, "gunicorn.socket": 1}
 
-    def __init__(self, protocol: str) -> None:
-        self.cfg = self
-        self.protocol = protocol
+    assert may_chunk(environ, start_response) is may
+    assert may_chunk(environ, behind_function(start_response)) is may
 
-    def start_response(self) -> None: ...
+
+@pytest.mark.parametrize("owner", [Has(cfg=Has()), Has(close_connection=False)])
+def test_gunicorn_may_speak_http_alone(owner: Has) -> None:
+    """A gunicorn without a choice of protocols, and its worker with gevent's server, may chunk."""
+    environ = {"SERVER_PROTOCOL": "HTTP/1.1", "gunicorn.socket": 1}
+
+    assert may_chunk(environ, owner.start_response)
+
+
+@pytest.mark.parametrize("start_response", [print, lambda: None])
+def test_a_hidden_gunicorn_may_not_chunk(start_response: Callable[..., Any]) -> None:
+    """Where middleware hides which protocol gunicorn speaks, no chunks are made."""
+    assert not may_chunk({"SERVER_PROTOCOL": "HTTP/1.1", "gunicorn.socket": 1}, start_response)
 
 
 @pytest.mark.parametrize(
-    ("protocol", "start_response", "may"),
+    ("options", "may"),
     [
-        ("HTTP/1.1", print, True),
-        ("HTTP/1.1", lambda: None, True),
-        ("HTTP/1.0", print, False),
-        (None, print, False),
-        ("HTTP/1.1", Answer("http").start_response, True),
-        ("HTTP/1.1", Answer("uwsgi").start_response, False),
+        ({"http-socket"}, True),
+        ({"http11-socket"}, True),
+        ({"http", "http-keepalive"}, True),
+        ({"socket"}, False),
+        ({"http", "uwsgi-socket"}, False),
+        ({"zerg"}, False),
+        (set(), False),
     ],
 )
-def test_who_understands_chunks(
-    protocol: str | None, start_response: Callable[..., Any], *, may: bool
-) -> None:
-    """Chunks are for HTTP/1.1 requests to servers that speak HTTP."""
-    assert may_chunk({"SERVER_PROTOCOL": protocol}, start_response) is may
+def test_uwsgi_may_chunk(monkeypatch: pytest.MonkeyPatch, options: set[str], *, may: bool) -> None:
+    """Under uWSGI chunks are made where all its sockets speak HTTP: uwsgi_pass takes none."""
+    environ = uwsgi_of(monkeypatch, opt=dict.fromkeys(options, b""))
+
+    assert may_chunk(environ, print) is may
+
+
+def test_nobody_else_may_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that is not known, or shows its options no more, gets no chunks."""
+    assert not may_chunk({"SERVER_PROTOCOL": "HTTP/1.1"}, print)
+    assert not may_chunk(uwsgi_of(monkeypatch), print)

@@ -40,25 +40,29 @@ def adopted(service: Service, run: Runner) -> Client:
 
 
 @pytest.mark.parametrize(
-    ("environ", "most"),
-    [
-        ({}, 1),
-        ({"wsgi.multithread": False}, 1),
-        ({"wsgi.multithread": True}, 4),
-        ({"wsgi.multithread": True, "werkzeug.socket": object()}, 1000),
-        ({"wsgi.multithread": False, "werkzeug.socket": object()}, 1),
-    ],
+    ("threads", "max_streams", "most"),
+    [(1, None, 1), (2, None, 1), (8, None, 4), (2000, None, 1000), (8, 100, 4)],
 )
-def test_threads_that_may_hold_a_stream(environ: dict[str, Any], most: int) -> None:
-    """The only thread holds one stream, several hold four, a thread per request a thousand."""
-    service = a_service()
+def test_threads_that_may_hold_a_stream(threads: int, max_streams: int | None, most: int) -> None:
+    """Half of a server's threads hold streams, and of one thread that one."""
+    assert_most(most, threads, max_streams)
 
-    assert all(service.hold_thread(environ) for _ in range(most))
-    assert not service.hold_thread(environ)
+
+@pytest.mark.parametrize(("max_streams", "most"), [(None, 1), (5, 5)])
+def test_threads_that_nobody_can_count(max_streams: int | None, most: int) -> None:
+    """Of threads that can't be counted one holds a stream, or SSE_MAX_STREAMS do."""
+    assert_most(most, None, max_streams)
+
+
+def assert_most(most: int, threads: int | None, max_streams: int | None) -> None:
+    service = a_service() if max_streams is None else a_service(max_streams=max_streams)
+
+    assert all(service.hold_thread(threads) for _ in range(most))
+    assert not service.hold_thread(threads)
 
     service.free_thread()
 
-    assert service.hold_thread(environ)
+    assert service.hold_thread(threads)
 
 
 def test_threads_are_counted_together() -> None:
@@ -67,7 +71,7 @@ def test_threads_are_counted_together() -> None:
     granted: list[bool] = []
 
     def ask() -> None:
-        granted.append(service.hold_thread({"wsgi.multithread": True}))
+        granted.append(service.hold_thread(8))
 
     threads = [threading.Thread(target=ask) for _ in range(20)]
     for thread in threads:

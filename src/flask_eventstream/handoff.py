@@ -6,19 +6,52 @@ file, closes, logs 200, frees its thread, and nothing of it reaches the client. 
 raised and no private method called. A plain ``dup`` is broken on today's servers: they shut the
 *connection* down (gunicorn 26, Werkzeug), or set the shared description blocking again.
 
-No server promises where its socket is, so this is an allow-list with guards; a descriptor is never
-guessed, and what is not understood is not touched.
+No server promises where its socket is, so this is an allow-list, one row a server, with guards; a
+descriptor is never guessed, and what is not understood is not touched. What is looked for are
+attributes, never versions.
 """
 
 from __future__ import annotations
 
 import _socket
+import contextlib
 import os
+import stat
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Client", "NoClient", "find_client", "leave_connection", "may_chunk", "swap"]
+__all__ = [
+    "SERVERS",
+    "Client",
+    "NoClient",
+    "Server",
+    "count_threads",
+    "find_client",
+    "leave_connection",
+    "may_chunk",
+    "swap",
+    "why_no_hub",
+]
+
+Environ = Mapping[str, Any]
+
+#: Threads of a server that starts one for each request, or has greenlets for them: what gunicorn
+#: allows a gevent worker by default (``worker_connections``), and twice that for safe arithmetic.
+_NOT_SCARCE = 2000
+
+#: Whose sockets greenlets wait for.
+_GREEN = frozenset({"gevent", "eventlet"})
+
+#: How deep servers wrap the file that they read requests from: length, size check, reader.
+_MOST_WRAPPERS = 4
+
+#: What a log line says where a server shows no sockets.
+_ADVICE = "gunicorn, uWSGI, waitress, cheroot and gevent do"
+
+#: Sockets of uWSGI on which HTTP arrives, and on which chunks are therefore understood.
+_UWSGI_HTTP = frozenset({"http", "http-socket", "http11-socket"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,34 +68,256 @@ class NoClient:
     why: str
 
 
-def _gunicorn(environ: Mapping[str, Any]) -> Any:
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A WSGI server that is known to bear the swap, or at least to say how many threads it has."""
+
+    name: str
+    matches: Callable[[Environ], bool]
+    connection: Callable[[Environ], Any] = lambda _environ: None
+    """The connection's socket, or its descriptor; ``None`` where the server shows none, or a
+    `NoClient` where it must not be touched."""
+    leave: Callable[[Any], object] = bool
+    """Told to read no further request from this client; given what ``start_response`` belongs to,
+    or ``None`` where middleware hides it, as the next two are."""
+    threads: Callable[[Environ, Any], int | None] = lambda _environ, _response: None
+    """How many requests one process can answer at once; ``None`` where nobody can tell."""
+    may_chunk: Callable[[Any], bool] = lambda _response: True
+    """True where the server was asked in HTTP itself, and not in some gateway's protocol."""
+
+
+# ---- gunicorn
+
+
+def _gunicorn_socket(environ: Environ) -> Any:
     # "gunicorn.sock" is what its gevent_pywsgi worker says.
     return environ.get("gunicorn.socket") or environ.get("gunicorn.sock")
 
 
-def _werkzeug(environ: Mapping[str, Any]) -> Any:
-    return environ.get("werkzeug.socket")
+def _gunicorn_leave(response: Any) -> None:
+    if hasattr(response, "force_close"):
+        response.force_close()
+    else:
+        _pywsgi_leave(response)  # its gevent_pywsgi worker is gevent's server
 
 
-_FINDERS: tuple[Callable[[Mapping[str, Any]], Any], ...] = (_gunicorn, _werkzeug)
+def _gunicorn_threads(environ: Environ, response: Any) -> int | None:
+    settings = getattr(response, "cfg", None)
+    if type(_gunicorn_socket(environ)).__module__.split(".")[0] in _GREEN:
+        return int(getattr(settings, "worker_connections", _NOT_SCARCE))
+    threads = getattr(settings, "threads", None)
+    return None if threads is None else int(threads)
 
 
-def find_client(environ: Mapping[str, Any]) -> Client | NoClient:
+def _gunicorn_may_chunk(response: Any) -> bool:
+    # `--protocol uwsgi` shows nowhere in environ, but the response knows the configuration.
+    settings = getattr(response, "cfg", None)
+    if settings is None:
+        return hasattr(response, "close_connection")  # gevent's server has no other protocol
+    return bool(getattr(settings, "protocol", "http") == "http")  # gunicorn 23 has no other
+
+
+# ---- gevent.pywsgi and cheroot, which read requests from files
+
+
+def _input_module(environ: Environ) -> str:
+    return type(environ.get("wsgi.input")).__module__
+
+
+def _socket_behind_input(environ: Environ) -> Any:
+    file = environ["wsgi.input"]
+    for _ in range(_MOST_WRAPPERS):
+        raw = getattr(file, "raw", None)
+        if raw is not None:
+            return raw._sock  # noqa: SLF001  socket.SocketIO has no other way to it
+        file = file.rfile
+    return None
+
+
+def _pywsgi_leave(handler: Any) -> None:
+    if hasattr(handler, "close_connection"):
+        handler.close_connection = True
+
+
+def _cheroot_leave(gateway: Any) -> None:
+    gateway.req.close_connection = True
+
+
+def _cheroot_threads(_environ: Environ, gateway: Any) -> int | None:
+    pool = getattr(getattr(getattr(gateway, "req", None), "server", None), "requests", None)
+    return None if pool is None else int(pool.min)
+
+
+# ---- waitress
+
+
+def _waitress_channel(environ: Environ) -> Any:
+    # A bound method of the connection's HTTPChannel.
+    return environ["waitress.client_disconnected"].__self__
+
+
+def _waitress_connection(environ: Environ) -> Any:
+    channel = _waitress_channel(environ)
+    if channel.adj.channel_request_lookahead:
+        # Its main thread would read the end of the pair while the response is being made, and
+        # drop the response.
+        return NoClient("waitress reads ahead: leave channel_request_lookahead at 0, its default")
+    return channel.socket
+
+
+def _waitress_threads(environ: Environ, _response: Any) -> int:
+    return len(_waitress_channel(environ).server.task_dispatcher.threads)
+
+
+# ---- uWSGI
+
+
+def _uwsgi(environ: Environ) -> Any:
+    return sys.modules.get("uwsgi") if "uwsgi.version" in environ else None
+
+
+def _uwsgi_connection(environ: Environ) -> Any:
+    uwsgi = _uwsgi(environ)
+    if uwsgi.loop or "async" in uwsgi.opt:
+        return NoClient("uWSGI runs a loop of its own: --threads is what is known to work")
+    return uwsgi.connection_fd()
+
+
+def _uwsgi_may_chunk(_response: Any) -> bool:
+    # nginx's uwsgi_pass would take the marks of chunks for data. The router of `--http` speaks
+    # that protocol too, so the options tell, not the connection.
+    options = sys.modules["uwsgi"].opt
+    sockets = {name for name in options if name.endswith("socket")} | (_UWSGI_HTTP & options.keys())
+    return bool(sockets) and sockets <= _UWSGI_HTTP
+
+
+SERVERS: tuple[Server, ...] = (
+    Server(
+        "gunicorn",
+        lambda environ: _gunicorn_socket(environ) is not None,
+        connection=_gunicorn_socket,
+        leave=_gunicorn_leave,
+        threads=_gunicorn_threads,
+        may_chunk=_gunicorn_may_chunk,
+    ),
+    Server(
+        "Werkzeug",
+        lambda environ: "werkzeug.socket" in environ,
+        connection=lambda environ: environ["werkzeug.socket"],
+        threads=lambda environ, _: _NOT_SCARCE if environ.get("wsgi.multithread") else 1,
+    ),
+    Server(
+        "waitress",
+        lambda environ: "waitress.client_disconnected" in environ,
+        connection=_waitress_connection,
+        threads=_waitress_threads,
+    ),
+    Server(
+        "cheroot",
+        lambda environ: _input_module(environ).startswith("cheroot."),
+        connection=_socket_behind_input,
+        leave=_cheroot_leave,
+        threads=_cheroot_threads,
+    ),
+    Server(
+        "gevent.pywsgi",
+        lambda environ: _input_module(environ) == "gevent.pywsgi",
+        connection=_socket_behind_input,
+        leave=_pywsgi_leave,
+        threads=lambda *_: _NOT_SCARCE,
+    ),
+    Server(
+        "uWSGI",
+        lambda environ: _uwsgi(environ) is not None,
+        connection=_uwsgi_connection,
+        threads=lambda environ, _: _uwsgi(environ).cores,
+        may_chunk=_uwsgi_may_chunk,
+    ),
+    Server(
+        "mod_wsgi",
+        lambda environ: "mod_wsgi.version" in environ,
+        threads=lambda *_: sys.modules["mod_wsgi"].threads_per_process,
+    ),
+)
+
+
+def _server(environ: Environ) -> Server | None:
+    return next((server for server in SERVERS if server.matches(environ)), None)
+
+
+def _owner(start_response: Any, depth: int = _MOST_WRAPPERS) -> Any:
+    """What the server's ``start_response`` belongs to, be it behind functions of middleware."""
+    owner = getattr(start_response, "__self__", None)
+    if owner is not None or depth == 0:
+        return owner
+    inner = list(getattr(start_response, "args", ()))  # functools.partial
+    with contextlib.suppress(ValueError):  # a cell may be empty
+        inner += [cell.cell_contents for cell in getattr(start_response, "__closure__", None) or ()]
+    owners = (_owner(each, depth - 1) for each in inner if callable(each))
+    return next((owner for owner in owners if owner is not None), None)
+
+
+def find_client(environ: Environ) -> Client | NoClient:
     """The client's connection, or why it must stay where it is."""
-    server = environ.get("SERVER_SOFTWARE") or "this server"
+    name = environ.get("SERVER_SOFTWARE") or "this server"
     if os.name != "posix":
         return NoClient("sockets are no descriptors on this system")
-    sock = next((found for find in _FINDERS if (found := find(environ)) is not None), None)
-    if sock is None:
-        return NoClient(f"{server} does not show its sockets to applications")
-    if hasattr(sock, "_sslobj") or hasattr(sock, "get_peer_certificate"):
+    try:
+        found = _connection(environ)
+    except Exception as error:  # noqa: BLE001  whatever changed in there, ordinary requests go on
+        found = NoClient(f"{name} keeps its sockets elsewhere than known here ({error!r})")
+    if found is None:
+        return NoClient(f"{name} does not show its sockets to applications: {_ADVICE}")
+    if hasattr(found, "_sslobj") or hasattr(found, "get_peer_certificate"):
         # OpenSSL writes to the descriptor number: a swap would cut the wrong side.
-        return NoClient(f"{server} ends TLS itself: let a proxy such as nginx do that")
-    if environ.get("SERVER_PROTOCOL") not in ("HTTP/1.0", "HTTP/1.1"):
+        return NoClient(f"{name} ends TLS itself: let a proxy such as nginx do that")
+    protocol = environ.get("SERVER_PROTOCOL")
+    if protocol not in ("HTTP/1.0", "HTTP/1.1"):
         # gunicorn shows the socket of an HTTP/2 connection too, which carries other requests.
-        return NoClient(f"{environ.get('SERVER_PROTOCOL')} shares one connection between requests")
-    fd = sock.fileno()
-    return Client(fd) if fd >= 0 else NoClient("the connection is closed")
+        return NoClient(
+            f"{protocol} shares one connection between requests: "
+            "let a proxy such as nginx speak it, or run the ASGI application"
+        )
+    return found if isinstance(found, NoClient) else _client(found, name)
+
+
+def _connection(environ: Environ) -> Any:
+    server = _server(environ)
+    return server.connection(environ) if server is not None else None
+
+
+def _client(found: Any, name: str) -> Client | NoClient:
+    try:
+        fd = found if isinstance(found, int) else found.fileno()
+        if fd < 0:
+            return NoClient("the connection is closed")
+        if stat.S_ISSOCK(os.fstat(fd).st_mode):
+            return Client(fd)
+    except (AttributeError, OSError):
+        pass
+    return NoClient(f"{name} shows something else than a socket")
+
+
+def why_no_hub(environ: Environ) -> str | None:
+    """Why the hub's thread can't run in this process; ``None`` where it can."""
+    uwsgi = _uwsgi(environ)
+    if uwsgi is None or getattr(uwsgi, "has_threads", False):
+        return None
+    # Between requests it would stand still, with all streams: uWSGI waits with the GIL in hand.
+    return "uWSGI lets no thread of Python run: start it with --enable-threads"
+
+
+def count_threads(environ: Environ, start_response: Any) -> int | None:
+    """How many requests this process can answer at once; ``None`` where nobody can tell."""
+    server = _server(environ)
+    threads = None
+    if server is not None:
+        # What can't be counted is unknown.
+        with contextlib.suppress(Exception):
+            threads = server.threads(environ, _owner(start_response))
+    if threads is None and not environ.get("wsgi.multithread"):
+        return 1
+    return threads
 
 
 def swap(client: Client) -> tuple[_socket.socket, _socket.socket]:
@@ -93,23 +348,23 @@ def swap(client: Client) -> tuple[_socket.socket, _socket.socket]:
     return connection, sink
 
 
-def leave_connection(start_response: Any) -> None:
+def leave_connection(environ: Environ, start_response: Any) -> None:
     """Keep the server from answering a pipelined request: its answer would go nowhere.
 
-    Best effort, by what the bound ``start_response`` belongs to: gunicorn's response has
-    ``force_close``.
+    Best effort, by what the bound ``start_response`` belongs to.
     """
-    force_close = getattr(getattr(start_response, "__self__", None), "force_close", None)
-    if force_close is not None:
-        force_close()
+    server = _server(environ)
+    if server is not None:
+        with contextlib.suppress(Exception):
+            server.leave(_owner(start_response))
 
 
-def may_chunk(environ: Mapping[str, Any], start_response: Any) -> bool:
-    """True where the client asked in HTTP/1.1, and asked a server that speaks HTTP.
-
-    gunicorn may speak the protocol of uWSGI instead (``--protocol uwsgi``), where chunks would be
-    data. It says so nowhere in ``environ``, but its response knows the configuration.
-    """
-    response = getattr(start_response, "__self__", None)
-    protocol = getattr(getattr(response, "cfg", None), "protocol", "http")
-    return environ.get("SERVER_PROTOCOL") == "HTTP/1.1" and protocol == "http"
+def may_chunk(environ: Environ, start_response: Any) -> bool:
+    """True where the client asked in HTTP/1.1, and asked a server that speaks HTTP."""
+    server = _server(environ)
+    if server is None or environ.get("SERVER_PROTOCOL") != "HTTP/1.1":
+        return False
+    try:
+        return server.may_chunk(_owner(start_response))
+    except Exception:  # noqa: BLE001  every client understands a stream without chunks
+        return False

@@ -35,7 +35,7 @@ from flask_eventstream.head import rewrite_head, says_http_1_1, status_of
 from flask_eventstream.log import Entry, Replay
 from flask_eventstream.native import start_thread
 from flask_eventstream.sink import Sink
-from flask_eventstream.stream import Adoption, Feed, Stream
+from flask_eventstream.stream import Adoption, Carrier, Feed, Stream
 from flask_eventstream.subscription import Subscription
 
 __all__ = ["Hub", "Stats"]
@@ -190,7 +190,10 @@ class Hub:
         stream.feed = Feed(stream, failed=adoption.feed_failed, now_s=self.loop.time())
         await self._connect(stream.feed, feed)
 
-    async def _connect(self, protocol: asyncio.Protocol, sock: _socket.socket) -> None:
+    async def _connect(self, protocol: asyncio.Protocol, sock: _socket.socket | Carrier) -> None:
+        if not isinstance(sock, _socket.socket):
+            sock.connect(protocol)
+            return
         # The loops take the C class as well as its subclass.
         accepted = cast("socket.socket", sock)
         await self.loop.connect_accepted_socket(lambda: protocol, accepted)

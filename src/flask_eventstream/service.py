@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
-from collections.abc import Mapping
-from typing import Any
+import weakref
+from dataclasses import dataclass
+from typing import Protocol
 
 from flask_eventstream.brokers import Broker
 from flask_eventstream.config import Config
 from flask_eventstream.hub import Hub, Stats
 from flask_eventstream.native import Lock, in_forked_child, open_file_limit
 from flask_eventstream.publisher import Publisher
-from flask_eventstream.runner import Runner
-from flask_eventstream.stream import Adoption
+from flask_eventstream.stream import Adoption, Carrier
 
-__all__ = ["Service"]
+__all__ = ["SLOT", "Home", "Service", "Slot"]
 
 _LOGGER = logging.getLogger("flask_eventstream")
 
@@ -23,9 +24,30 @@ _LOGGER = logging.getLogger("flask_eventstream")
 #: three for each connection that is being taken over.
 _RESERVED_FILES = 100
 
-#: Streams that may hold a thread each, where no connection can be taken over: half of the eight
-#: threads that people usually configure, so that ordinary requests are always answered.
-_MAX_HELD = 4
+#: Of the threads of a server, one in so many may hold a stream, where no connection can be taken
+#: over: ordinary requests have the other half.
+_ONE_THREAD_IN = 2
+
+
+#: Where asgi.py puts a `Slot` into the scope of a request.
+SLOT = "flask_eventstream.slot"
+
+
+@dataclass(slots=True)
+class Slot:
+    """Under an ASGI server: what a response leaves behind so that its stream goes on without it."""
+
+    carrier: Carrier
+    service: Service | None = None
+    adoption: Adoption | None = None
+
+
+class Home(Protocol):
+    """Where hubs live: our own thread (runner.py), or an ASGI server's loop (asgi.py)."""
+
+    fds: set[int]
+    hubs: weakref.WeakSet[Hub]
+    loop: asyncio.AbstractEventLoop
 
 
 class Service:
@@ -45,35 +67,38 @@ class Service:
         self._said: set[str] = set()
         in_forked_child(self._begin_anew)
 
-    def adopt(self, runner: Runner, adoption: Adoption) -> None:
-        """Give a stream to the hub. On the hub thread."""
+    def adopt(self, home: Home, adoption: Adoption) -> None:
+        """Give a stream to the hub. On the home's loop."""
         hub = self._hub
-        if hub is None or hub.loop is not runner.loop:
+        if hub is None or hub.loop is not home.loop:
             limit = open_file_limit() - _RESERVED_FILES
             hub = self._hub = Hub(
-                runner.loop,
+                home.loop,
                 self.broker,
                 self.config,
                 max_streams=self.config.max_streams or max(limit, 1),
                 random=random.random,
-                released=runner.fds.discard,
+                released=home.fds.discard,
             )
-            runner.hubs.add(hub)
+            home.hubs.add(hub)
         hub.adopt(adoption)
 
     def stats(self) -> Stats:
         """What this process's hub does now."""
         return self._hub.stats() if self._hub else Stats(0, 0, 0, {})
 
-    def hold_thread(self, environ: Mapping[str, Any]) -> bool:
-        """Count a stream that holds a thread; False where none can be spared."""
+    def hold_thread(self, threads: int | None) -> bool:
+        """Count a stream that holds a thread; False where none can be spared.
+
+        Args:
+            threads: How many the server has; ``None`` where it does not say. Then one stream must
+                do, unless somebody who knows set SSE_MAX_STREAMS.
+        """
         # A server with one thread can spare none, and no stream at all would be worse: it gets
-        # one, and a short life (see lifetime_s). Greenlets are not scarce.
-        limit = _MAX_HELD if environ.get("wsgi.multithread") else 1
-        if "werkzeug.socket" in environ and environ.get("wsgi.multithread"):
-            limit = 1000  # it starts a thread for each request
+        # one, and a short life (see wsgi.py).
+        limit = threads // _ONE_THREAD_IN if threads is not None else self.config.max_streams
         with self._lock:
-            if self._held >= limit:
+            if self._held >= max(limit or 0, 1):
                 return False
             self._held += 1
             return True

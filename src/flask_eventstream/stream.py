@@ -17,7 +17,7 @@ from flask_eventstream.errors import EndReason
 from flask_eventstream.event import COMMENT
 from flask_eventstream.head import LAST_CHUNK, encode_chunk
 
-__all__ = ["BEGIN", "Adoption", "Feed", "Keeper", "Stream"]
+__all__ = ["BEGIN", "Adoption", "Carrier", "Feed", "Keeper", "Stream"]
 
 #: What the hub writes to a pump when the stream is open.
 BEGIN = b"!"
@@ -27,11 +27,24 @@ BEGIN = b"!"
 _MAX_JUNK_BYTES = 64 * 1024
 
 
+class Carrier(Protocol):
+    """A connection that stays with its server, which writes to it for us. No descriptor is ours."""
+
+    def connect(self, protocol: asyncio.Protocol) -> None:
+        """Be the protocol's transport from now on. On the hub's loop."""
+
+    def fileno(self) -> int:
+        """-1, as a socket says that has none."""
+
+    def detach(self) -> object:
+        """Nothing, as there is nothing to forget."""
+
+
 @dataclass(frozen=True, slots=True)
 class Adoption:
     """The message that gives a stream to a hub. Whoever sends it owns nothing of it any more."""
 
-    client: _socket.socket
+    client: _socket.socket | Carrier
     """The client's connection, or our end of a pair whose other end a worker thread reads."""
     sink: _socket.socket | None
     """Where the server writes its response head; ``None`` where the server sends the head."""

@@ -34,7 +34,9 @@ def open_stream(app: Flask, service: Service, request: Request) -> Response:
     if is_over:
         # The one status that stops an EventSource politely (WHATWG HTML 9.2.3).
         return app.response_class(status=204)
-    if request.environ.get("wsgi.multiprocess") and isinstance(service.broker, MemoryBroker):
+    # Under ASGI the wrapper does not know, and says "several" to be safe.
+    several = request.environ.get("wsgi.multiprocess") and "asgi.scope" not in request.environ
+    if several and isinstance(service.broker, MemoryBroker):
         service.say_once(
             "SSE_BROKER_URL is memory://, and this server runs several processes: readers get only"
             " what their own process publishes; use sqlite:///path"

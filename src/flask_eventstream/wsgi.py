@@ -14,17 +14,25 @@ import errno
 import functools
 import logging
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from flask_eventstream.errors import EndReason
 from flask_eventstream.event import COMMENT, Event, encode_retry
-from flask_eventstream.handoff import Client, find_client, leave_connection, may_chunk, swap
+from flask_eventstream.handoff import (
+    Client,
+    count_threads,
+    find_client,
+    leave_connection,
+    may_chunk,
+    swap,
+    why_no_hub,
+)
 from flask_eventstream.native import start_worker
 from flask_eventstream.runner import Runner, can_run, runner
-from flask_eventstream.service import Service
-from flask_eventstream.stream import BEGIN, Adoption
+from flask_eventstream.service import SLOT, Service, Slot
+from flask_eventstream.stream import BEGIN, Adoption, Carrier
 
 __all__ = ["EventStreamResponse", "Opening", "Pump"]
 
@@ -86,6 +94,12 @@ class EventStreamResponse:
 
     def _open(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Open the stream, or raise before anything was changed."""
+        slot = _slot(environ)
+        if slot is not None:
+            return self._leave(slot, environ, start_response)
+        why = why_no_hub(environ)
+        if why is not None:
+            raise _Busy(why)
         try:
             run = runner()
         except RuntimeError as error:
@@ -101,6 +115,27 @@ class EventStreamResponse:
             if pump is not None:
                 pump.stop()
             raise
+
+    def _leave(self, slot: Slot, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """Leave the stream to asgi.py, which calls us, and say the head, which it keeps back."""
+        opening = self.opening
+        pump = None if opening.source is None else Pump(opening.source, opening.to_event)
+        headers = self.get_wsgi_headers(environ)  # type: ignore[attr-defined]
+        if pump is not None:
+            try:
+                pump.start()
+            except BaseException:
+                pump.stop()
+                raise
+        slot.service = opening.service
+        slot.adoption = self._adoption(
+            slot.carrier,
+            pump=pump,
+            lifetime_s=opening.service.config.stream_lifetime_s,
+            callbacks=getattr(self, "_on_close", []),
+        )
+        start_response(self.status, headers.to_wsgi_list())  # type: ignore[attr-defined]
+        return ()
 
     def _client(self, environ: dict[str, Any]) -> Client | str:
         """The connection to hand off, or why there is none."""
@@ -121,20 +156,21 @@ class EventStreamResponse:
     ) -> Iterable[bytes]:
         if pump is not None:
             pump.start()
+        chunks = may_chunk(environ, start_response)
         connection, sink = swap(client)
         run.fds.add(connection.fileno())
         try:
             _set_options(connection)
             headers = self.get_wsgi_headers(environ)  # type: ignore[attr-defined]
             start_response(self.status, headers.to_wsgi_list())  # type: ignore[attr-defined]
-            leave_connection(start_response)
+            leave_connection(environ, start_response)
             self._give(
                 run,
                 connection,
                 sink=sink,
                 pump=pump,
                 lifetime_s=self.opening.service.config.stream_lifetime_s,
-                chunks=may_chunk(environ, start_response),
+                chunks=chunks,
             )
         except BaseException:
             # The client is ours already: nobody else would ever close it.
@@ -155,7 +191,8 @@ class EventStreamResponse:
         service = self.opening.service
         text = "%s: each stream holds a worker thread, because %s"
         service.say_once(text, environ.get("SERVER_SOFTWARE") or "This server", why)
-        if not service.hold_thread(environ):
+        threads = count_threads(environ, start_response)
+        if not service.hold_thread(threads):
             raise _Busy("all threads that can be spared hold a stream")
         try:
             held = _Held(service, pump)
@@ -163,7 +200,7 @@ class EventStreamResponse:
             service.free_thread()
             raise
         lifetime_s = service.config.stream_lifetime_s or _HELD_LIFETIME_S
-        most_s = _HELD_LIFETIME_S if environ.get("wsgi.multithread") else _ONLY_THREAD_LIFETIME_S
+        most_s = _ONLY_THREAD_LIFETIME_S if threads == 1 else _HELD_LIFETIME_S
         try:
             self._give(run, held.hub_end, sink=None, pump=pump, lifetime_s=min(lifetime_s, most_s))
         except BaseException:
@@ -182,12 +219,33 @@ class EventStreamResponse:
         lifetime_s: float,
         chunks: bool = False,
     ) -> None:
+        # A held response is closed by its server, which runs its callbacks.
+        adoption = self._adoption(
+            connection,
+            sink=sink,
+            pump=pump,
+            lifetime_s=lifetime_s,
+            chunks=chunks,
+            callbacks=getattr(self, "_on_close", []) if sink is not None else [],
+        )
+        try:
+            run.call(self.opening.service.adopt, run, adoption)
+        except RuntimeError as error:
+            raise _Busy(str(error)) from error
+
+    def _adoption(
+        self,
+        client: _socket.socket | Carrier,
+        *,
+        pump: Pump | None,
+        lifetime_s: float,
+        callbacks: list[Any],
+        sink: _socket.socket | None = None,
+        chunks: bool = False,
+    ) -> Adoption:
         opening = self.opening
-        # Callbacks of the response run when the stream ends; nothing else of it is kept. A held
-        # response is closed by its server, which runs them.
-        callbacks: list[Any] = getattr(self, "_on_close", []) if sink is not None else []
-        adoption = Adoption(
-            client=connection,
+        return Adoption(
+            client=client,
             sink=sink,
             channels=opening.channels,
             after=opening.after,
@@ -197,12 +255,9 @@ class EventStreamResponse:
             lifetime_s=lifetime_s,
             feed=pump.hub_end if pump else None,
             feed_failed=pump.has_failed if pump else bool,
+            # They run when the stream ends; nothing else of the response is kept.
             on_end=functools.partial(_run_all, callbacks) if callbacks else None,
         )
-        try:
-            run.call(opening.service.adopt, run, adoption)
-        except RuntimeError as error:
-            raise _Busy(str(error)) from error
 
     def _respond(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         return super().__call__(environ, start_response)  # type: ignore[misc,no-any-return]
@@ -321,6 +376,13 @@ class Pump:
         except OSError:
             return False  # nobody reads the stream any more
         return True
+
+
+def _slot(environ: Mapping[str, Any]) -> Slot | None:
+    # a2wsgi, and others after it, show the scope so.
+    scope = environ.get("asgi.scope")
+    slot = scope.get(SLOT) if isinstance(scope, Mapping) else None
+    return slot if isinstance(slot, Slot) else None
 
 
 def _close(source: object) -> None:

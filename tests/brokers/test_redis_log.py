@@ -75,6 +75,14 @@ def test_a_server_that_is_too_old(version: str) -> None:
     assert caught.value.remedy == "use Redis 6.2 or newer, or Valkey"
 
 
+def test_a_server_that_is_still_loading() -> None:
+    """While a server reads its file it says that it has none, so what it says is not believed."""
+    info = {"redis_version": "7.0.0", "run_id": "x", "aof_enabled": 0, "loading": 1}
+
+    with pytest.raises(BrokerUnavailable, match="still loading"):
+        RunInfo.from_info(info, "redis://h")
+
+
 @pytest.mark.parametrize(("aof", "lossless"), [({"aof_enabled": 1}, True), ({}, False)])
 def test_what_survives_a_restart(aof: dict[str, int], *, lossless: bool) -> None:
     """A run counts as lossless only where the server has an append-only file."""

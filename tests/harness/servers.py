@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import IO, NamedTuple, TypeVar
 
 from .waiting import Deadline, wait_until
+from .wsgi_servers import FURTHER_KINDS, Plan, plan
 
-__all__ = ["KINDS", "Server", "serve"]
+__all__ = ["FURTHER_KINDS", "KINDS", "Server", "serve"]
 
 T = TypeVar("T")
 
@@ -32,13 +33,15 @@ GUNICORN_WORKERS = {
     "gunicorn-sync": "sync",
     "gunicorn-gthread": "gthread",
     "gunicorn-gevent": "gevent",
+    "gunicorn-gevent-pywsgi": "gevent_pywsgi",
 }
 WERKZEUG_FLAGS: dict[str, tuple[str, ...]] = {
     "werkzeug": (),
     "werkzeug-unthreaded": ("--without-threads",),
     "werkzeug-debug": ("--debug",),
 }
-KINDS = (*GUNICORN_WORKERS, *WERKZEUG_FLAGS)
+# What tests/live puts every claim to. FURTHER_KINDS and gevent_pywsgi have tests/servers.
+KINDS = (*(kind for kind in GUNICORN_WORKERS if "pywsgi" not in kind), *WERKZEUG_FLAGS)
 
 # What somebody's shell may hold that would change the server under test.
 FOREIGN_VARIABLES = (
@@ -71,7 +74,9 @@ STOP_WITHIN_S = 10.0
 # SIGKILL needs no cooperation; only a kernel under heavy load makes it take noticeable time.
 KILL_WITHIN_S = 20.0
 
-PORT_LINE = re.compile(rf"(?:Listening at:|Running on) http://{re.escape(HOST)}:([0-9]+)")
+# gunicorn and the starters of this package, Werkzeug, and uWSGI.
+PORT_WORDS = "Listening at: https?://|Running on http://|bound to TCP address "
+PORT_LINE = re.compile(rf"(?:{PORT_WORDS}){re.escape(HOST)}:([0-9]+)")
 
 
 class _Process(NamedTuple):
@@ -99,7 +104,7 @@ class Server:
     """A running server and the processes under it. Made by `serve`; one test owns it.
 
     Attributes:
-        kind: one of `KINDS`.
+        kind: one of `KINDS` or `FURTHER_KINDS`.
         port: where it listens on 127.0.0.1.
         pid: the process that was started: gunicorn's arbiter, or Werkzeug (its reloader).
     """
@@ -111,9 +116,10 @@ class Server:
         process: subprocess.Popen[bytes],
         output: IO[bytes],
         app_loaded: Callable[[], bool],
+        port: int = 0,
     ) -> None:
         self.kind = kind
-        self.port = 0
+        self.port = port
         self.pid = process.pid
         self._process = process
         self._output = output
@@ -139,11 +145,12 @@ class Server:
     def worker_pids(self) -> list[int]:
         """The processes that answer requests, oldest first; empty once the server has ended.
 
-        Gunicorn's workers, the child that Werkzeug's reloader runs, or the server itself.
+        Gunicorn's workers, the child that Werkzeug's reloader runs, or the server itself. For
+        kinds of `FURTHER_KINDS` only what was started is known.
         """
         if self._leader_ended():
             return []
-        if self.kind in {"werkzeug", "werkzeug-unthreaded"}:
+        if self.kind not in {*GUNICORN_WORKERS, "werkzeug-debug"}:
             return [self.pid]
         return sorted(p.pid for p in _processes() if p.parent == self.pid and p.running)
 
@@ -211,12 +218,13 @@ class Server:
     def _await_ready(self, within_s: float) -> None:
         deadline = Deadline(within_s)
         try:
-            ports = wait_until(
-                lambda: self._unless_ended(PORT_LINE.findall(self.log())),
-                within_s=deadline.left_s,
-                what="the line that names the port",
-            )
-            self.port = int(ports[0])
+            if not self.port:
+                ports = wait_until(
+                    lambda: self._unless_ended(PORT_LINE.findall(self.log())),
+                    within_s=deadline.left_s,
+                    what="the line that names the port",
+                )
+                self.port = int(ports[0])
             wait_until(self._accepts, within_s=deadline.left_s, what="a TCP connection")
             wait_until(
                 lambda: self._unless_ended(self._app_loaded() and self.worker_pids()),
@@ -254,7 +262,7 @@ def serve(
     """Run a server for the length of a `with` block; its whole process tree ends with the block.
 
     Args:
-        kind: one of `KINDS`.
+        kind: one of `KINDS` or `FURTHER_KINDS`.
         app: "module:attribute", importable from `cwd`.
         cwd: the directory in which the server runs.
         env: variables on top of this process's own; the server's own switches are taken out first.
@@ -269,8 +277,9 @@ def serve(
         tempfile.TemporaryFile() as output,
         tempfile.TemporaryDirectory(prefix="server-") as scratch,
     ):
+        planned = _plan(kind, app, port=port, options=options, scratch=Path(scratch), cwd=cwd)
         process = subprocess.Popen(
-            _command(kind, app, port=port, options=options, scratch=Path(scratch)),
+            planned.command,
             cwd=cwd,
             env=_environment(env or {}),
             stdin=subprocess.DEVNULL,
@@ -285,6 +294,7 @@ def serve(
             process=process,
             output=output,
             app_loaded=lambda: loaded.exists() or not hooked,
+            port=planned.port,
         )
         try:
             server._await_ready(READY_WITHIN_S)
@@ -292,6 +302,14 @@ def serve(
             server.stop()
         finally:
             server.kill()
+
+
+def _plan(
+    kind: str, app: str, *, port: int, options: Sequence[str], scratch: Path, cwd: Path
+) -> Plan:
+    if kind in FURTHER_KINDS:
+        return plan(kind, app, port=port, options=options, scratch=scratch, cwd=cwd)
+    return Plan(_command(kind, app, port=port, options=options, scratch=scratch))
 
 
 def _command(kind: str, app: str, *, port: int, options: Sequence[str], scratch: Path) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,8 +95,10 @@ def run_site(
     *,
     app: str = "plain:app",
     options: Sequence[str] = (),
+    env: Mapping[str, str] | None = None,
     port: int = 0,
     starved: bool = False,
+    hands_off: bool = True,
     **settings: object,
 ) -> Iterator[Site]:
     """Run a server whose log is free of trouble up to its end, or the test fails.
@@ -106,18 +108,22 @@ def run_site(
         folder: where the log of events lies; a second site in the same folder reads on in it.
         app: a module of `APPS` and an attribute in it.
         options: command line arguments for the server.
+        env: variables for it, beside the configuration.
         port: to come back where an earlier site was.
         starved: the server may log tracebacks of its own, but none that leads through ours.
+        hands_off: False where the log may say that streams hold threads.
         settings: the application's configuration.
     """
     broker_url = f"sqlite:///{folder / 'events.db'}"
     given = {"SSE_BROKER_URL": broker_url, "SSE_RETRY_MS": 500, **settings}
-    env = {f"FLASK_{key}": str(value) for key, value in given.items()}
-    with servers.serve(kind, app, cwd=APPS, env=env, options=options, port=port) as server:
+    flask_env = {f"FLASK_{key}": str(value) for key, value in given.items()}
+    variables = {**flask_env, **(env or {})}
+    with servers.serve(kind, app, cwd=APPS, env=variables, options=options, port=port) as server:
         site = Site(server, broker_url, Publisher(broker_url))
         try:
             yield site
             server.stop()
         finally:
             print(f"--- log of {server!r}\n{server.log()}")
-        site.assert_no_trouble(hands_off=given.get("SSE_HANDOFF") != "off", starved=starved)
+        hands_off = hands_off and given.get("SSE_HANDOFF") != "off"
+        site.assert_no_trouble(hands_off=hands_off, starved=starved)

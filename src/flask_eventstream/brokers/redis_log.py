@@ -31,21 +31,26 @@ class RunInfo:
 
     run_id: str
     lossless: bool
-    """True where an acknowledged write survives when the process is killed: it has an
-    append-only file, which the kernel has before the client is answered."""
+    """True where an acknowledged write survives when the process is killed: it has an append-only
+    file. With ``appendfsync always`` that is exact; with ``everysec`` a write may wait up to two
+    seconds while the disk is busy, and a SIGKILL just then loses it without a trace."""
 
     @classmethod
     def from_info(cls, info: Mapping[str, Any], shown: str) -> RunInfo:
         """Read what ``INFO`` says.
 
         Raises:
-            BrokerUnavailable: The server is too old.
+            BrokerUnavailable: The server is too old, or not ready.
         """
         version = str(info["redis_version"])
         numbers = tuple(int(part) for part in version.split(".")[:2])
         if numbers < _OLDEST_VERSION:
             why = f"the server is Redis {version}, too old for streams that can be trimmed"
             raise BrokerUnavailable(shown, why, "use Redis 6.2 or newer, or Valkey")
+        if int(info.get("loading", 0)):
+            # Until it has read its append-only file it says that it has none (aof.c), and would
+            # get an epoch that ends all positions for nothing.
+            raise BrokerUnavailable(shown, "it is still loading its file", "try again in a moment")
         return cls(str(info["run_id"]), bool(int(info.get("aof_enabled", 0))))
 
 

@@ -1,0 +1,110 @@
+"""Servers that stop: streams end by themselves, in time, and are told when to come back."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from harness.asgi_servers import ASGI_KINDS
+from harness.streams import Crowd, Reader
+from harness.waiting import wait_until
+from live.site import Site
+
+Launch = Callable[..., Site]
+
+STREAMS = 50
+
+# Without a signal, the server decides by itself that it has served enough. uvicorn counts requests
+# that were answered, and the last one perhaps not: its client closes before the end is written.
+MOST_REQUESTS = {
+    "uvicorn": ["--limit-max-requests", "3"],
+    "hypercorn": ["--max-requests", "4"],
+    "gunicorn-asgi": ["--max-requests", "4"],
+}
+
+
+def assert_said_goodbye(reader: Reader, within_s: float = 3) -> None:
+    """The stream got a `retry:` and its end as HTTP says that a response ends."""
+    reader.wait_end(within_s)
+
+    assert reader.raw.count(b"retry: ") == 2
+    assert reader.complete
+
+
+def ask_on_one_connection(site: Site, *, times: int) -> None:
+    """Make ordinary requests until the server has enough of them."""
+    connection = http.client.HTTPConnection("127.0.0.1", site.server.port, timeout=10)
+    with contextlib.closing(connection), contextlib.suppress(ConnectionError):
+        for _ in range(times):
+            connection.request("GET", "/ping")
+            connection.getresponse().read()
+
+
+@pytest.mark.parametrize("kind", ASGI_KINDS)
+def test_sigterm_does_not_hang(kind: str, launch: Launch, channel: str) -> None:
+    """With 50 streams open, a server is gone within 3 s of SIGTERM."""
+    site = launch(kind)
+    with Crowd(site.stream_url(channel), STREAMS) as crowd:
+        crowd.wait_opened(STREAMS, within_s=20)
+        site.wait_streams(STREAMS)
+
+        assert site.server.stop(within_s=3)
+        crowd.wait_ended(STREAMS, within_s=1)
+
+
+@pytest.mark.parametrize("kind", ASGI_KINDS)
+def test_sigterm_says_goodbye(kind: str, launch: Launch, channel: str) -> None:
+    """A stream gets a `retry:` and its end when its server gets SIGTERM."""
+    site = launch(kind)
+    with site.read(channel) as reader, Reader(f"{site.url}/numbers") as numbers:
+        wait_until(lambda: reader.comments, what="an open stream")
+        numbers.next_event()
+        site.server.signal(signal.SIGTERM)
+
+        assert_said_goodbye(reader)
+        assert_said_goodbye(numbers)
+
+
+@pytest.mark.parametrize("kind", ASGI_KINDS)
+def test_a_client_that_takes_nothing_delays_nothing(
+    kind: str, launch: Launch, channel: str
+) -> None:
+    """A server with a stream whose client does not read is gone within 5 s of SIGTERM."""
+    options = ["--workers-kill-timeout", "2"] if kind == "granian" else []
+    site = launch(kind, options=options, SSE_MAX_BUFFER_BYTES=64 * 1024 * 1024)
+    with site.read(channel):
+        for number in range(6):
+            # More than the kernel's buffers take: some of it waits in the server.
+            site.publisher.publish(f"{number} {'x' * 3_000_000}", channel=channel)
+        wait_until(lambda: site.stats()["deliveries"] >= 6, what="all of it to be written")
+
+        assert site.server.stop(within_s=5)
+
+
+@pytest.mark.parametrize("kind", MOST_REQUESTS)
+def test_served_enough(kind: str, launch: Launch, channel: str) -> None:
+    """A stream says goodbye when its server has served as many requests as it shall."""
+    site = launch(kind, options=MOST_REQUESTS[kind])
+    with site.read(channel) as reader:
+        wait_until(lambda: reader.comments, what="an open stream")
+        ask_on_one_connection(site, times=4)
+
+        assert_said_goodbye(reader)
+
+
+@pytest.mark.parametrize("kind", ["granian", "gunicorn-asgi"])
+def test_sighup_says_goodbye(kind: str, launch: Launch, channel: str) -> None:
+    """A stream says goodbye when its server reloads by SIGHUP, and another worker answers."""
+    site = launch(kind)
+    old = site.ping()
+    with site.read(channel) as reader:
+        wait_until(lambda: reader.comments, what="an open stream")
+        site.server.signal(signal.SIGHUP)
+
+        # granian lets the new worker run for 3.5 s before it stops the old one.
+        assert_said_goodbye(reader, within_s=8)
+    wait_until(lambda: site.ping() != old, what="another worker")

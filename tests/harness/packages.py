@@ -1,0 +1,43 @@
+"""Folders of Python packages for servers that do not use those of the environment."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from .programs import program
+
+__all__ = ["debian_python", "gunicorn23"]
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ROOT / ".packages"
+INSTALL_WITHIN_S = 100
+
+
+def gunicorn23() -> list[Path]:
+    """What goes on PYTHONPATH for the oldest gunicorn that is supported, 23.0.0."""
+    return [_filled("gunicorn23", "--no-deps", "gunicorn==23.0.0")]
+
+
+def debian_python() -> list[Path]:
+    """What goes on the path of the Python that Debian's servers have built in: this project too.
+
+    It is another Python than the tests', so compiled packages must be others.
+    """
+    command = ["-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
+    version = subprocess.run(
+        [program("/usr/bin/python3"), *command], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    wheels = ["--only-binary", ":all:", "--python-version", version, "--implementation", "cp"]
+    return [_filled(f"debian-python{version}", *wheels, "flask", "uvloop"), ROOT / "src"]
+
+
+def _filled(name: str, *arguments: str) -> Path:
+    folder = PACKAGES / name
+    PACKAGES.mkdir(exist_ok=True)
+    tool = str(ROOT / "tools" / "install-packages")
+    subprocess.run(
+        [tool, sys.executable, str(folder), *arguments], check=True, timeout=INSTALL_WITHIN_S
+    )
+    return folder
