@@ -29,12 +29,12 @@ from flask_eventstream.handoff import (
     swap,
     why_no_hub,
 )
-from flask_eventstream.native import start_worker
+from flask_eventstream.pump import Pump, close_source, raw_socket
 from flask_eventstream.runner import Runner, can_run, runner
 from flask_eventstream.service import SLOT, Service, Slot
-from flask_eventstream.stream import BEGIN, Adoption, Carrier
+from flask_eventstream.stream import Adoption, Carrier
 
-__all__ = ["EventStreamResponse", "Opening", "Pump"]
+__all__ = ["EventStreamResponse", "Opening"]
 
 _LOGGER = logging.getLogger("flask_eventstream")
 
@@ -78,7 +78,7 @@ class EventStreamResponse:
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Called by the server, on its thread, after everything that Flask does."""
         if environ["REQUEST_METHOD"] == "HEAD":
-            _close(self.opening.source)
+            close_source(self.opening.source)
             return self._respond(environ, start_response)
         try:
             return self._open(environ, start_response)
@@ -274,7 +274,7 @@ class _Held:
         # Python's own sockets, so that a greenlet waits for it as greenlets do.
         ours, self._socket = socket.socketpair()
         self._socket.settimeout(None)  # whatever socket.setdefaulttimeout was told
-        self.hub_end = _raw(ours)
+        self.hub_end = raw_socket(ours)
         self._service = service
         self._pump = pump
         self._closed = False
@@ -304,98 +304,11 @@ class _Held:
             self._service.free_thread()
 
 
-class Pump:
-    """Runs an application's iterable on a thread of its own and writes what it yields.
-
-    The thread begins when the hub says so, which is when the request is over: an iterable that was
-    lent the request's context must never share it (`flask.stream_with_context`). It waits while
-    the client reads slowly, and ends soon after the client left: at the next thing that the
-    iterable yields.
-    """
-
-    def __init__(self, source: Iterable[object], to_event: Callable[[object], Event]) -> None:
-        self._source = source
-        self._to_event = to_event
-        self._started = False
-        self._failed = False
-        ours, self._socket = socket.socketpair()
-        self._socket.settimeout(None)  # whatever socket.setdefaulttimeout was told
-        self.hub_end = _raw(ours)
-
-    def has_failed(self) -> bool:
-        """True where the iterable raised."""
-        return self._failed
-
-    def start(self) -> None:
-        """Start the thread. It waits for the hub's word.
-
-        Raises:
-            RuntimeError: The system can't start another thread.
-        """
-        start_worker(self.run)
-        self._started = True
-
-    def run(self) -> None:
-        """The thread."""
-        try:
-            try:
-                if self._may_begin():
-                    for item in self._source:
-                        if not self._send(self._to_event(item).encode()):
-                            break
-            finally:
-                _close(self._source)
-        except Exception:
-            self._failed = True
-            _LOGGER.exception("The iterable behind an event stream raised; the stream ends")
-        finally:
-            with contextlib.suppress(OSError):
-                self._socket.shutdown(socket.SHUT_RDWR)
-            self._socket.close()
-
-    def cancel(self) -> None:
-        """It was never started, and will not be."""
-        self._socket.close()
-        _close(self._source)
-
-    def stop(self) -> None:
-        """The hub did not get it: end it, whether it was started or not."""
-        self.hub_end.close()
-        if not self._started:
-            self.cancel()
-
-    def _may_begin(self) -> bool:
-        try:
-            return bool(self._socket.recv(len(BEGIN)))
-        except OSError:
-            return False  # the stream was refused
-
-    def _send(self, frame: bytes) -> bool:
-        try:
-            self._socket.sendall(frame)
-        except OSError:
-            return False  # nobody reads the stream any more
-        return True
-
-
 def _slot(environ: Mapping[str, Any]) -> Slot | None:
     # a2wsgi, and others after it, show the scope so.
     scope = environ.get("asgi.scope")
     slot = scope.get(SLOT) if isinstance(scope, Mapping) else None
     return slot if isinstance(slot, Slot) else None
-
-
-def _close(source: object) -> None:
-    close = getattr(source, "close", None)
-    if close is not None:
-        close()
-
-
-def _raw(sock: socket.socket) -> _socket.socket:
-    """The C socket behind Python's, which is not patched and which the hub's loop takes."""
-    raw = _socket.socket(fileno=sock.detach())
-    raw.settimeout(0)
-    return raw
 
 
 def _set_options(connection: _socket.socket) -> None:
