@@ -125,7 +125,9 @@ def test_streams_end_at_sigterm(name: str, launch: Callable[..., Site], channel:
         said_goodbye = reader.raw.count(b"retry: ") == 2
     *_, at_sigterm = table(HANDS_OFF)[name]
 
-    assert at_sigterm == ("goodbye, then the end" if said_goodbye else "the end")
+    said = "goodbye, then the end" if said_goodbye else "the end"
+    # uWSGI's router and its worker die at the same time: either may be first.
+    assert at_sigterm in (said, "the end, or a goodbye before it")
 
 
 def test_the_router_of_uwsgi_keeps_connections(launch: Callable[..., Site], channel: str) -> None:
