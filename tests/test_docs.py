@@ -516,7 +516,9 @@ def test_the_acl_rules_of_a_cluster_suffice() -> None:
     """The same in a cluster, here of one node, with what the reference says it needs besides."""
     row = table_row(DOCS / "reference" / "redis.md", "a cluster").replace("\\|", "|")
     plain = [rule for rule in acl_rules() if rule not in {"+publish", "+subscribe", "+unsubscribe"}]
-    with run_redis("--cluster-enabled", "yes", aof=True) as server:
+    # Its own choice, the port and ten thousand, may be no port at all.
+    bus = ("--cluster-port", str(free_port()))
+    with run_redis("--cluster-enabled", "yes", *bus, aof=True) as server:
         server.ask("CLUSTER", "ADDSLOTSRANGE", 0, 16_383)
         wait_until(lambda: "cluster_state:ok" in server.ask("CLUSTER", "INFO"), what="a cluster")
         server.ask("ACL", "SETUSER", "events", *plain, *re.findall(r"\+[\w|]+", row))
