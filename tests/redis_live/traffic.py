@@ -28,7 +28,7 @@ APPS = Path(__file__).parent / "apps"
 CHANNELS = ("a", "b", "c")
 PUBLISHERS = ("p", "q")
 # What the publishers are given (apps/publishing.py), and what a busy machine adds to it.
-PUBLISH_TIMEOUT_S = 1.0
+PUBLISH_TIMEOUT_S = 2.0
 SLACK_S = 1.0
 
 # Browsers are told their position before the first event; others might take it for an event.

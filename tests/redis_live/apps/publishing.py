@@ -14,7 +14,7 @@ from flask_eventstream import Publisher
 from flask_eventstream.errors import BrokerUnavailable
 
 CHANNELS = ("a", "b", "c")
-TIMEOUT_S = 1.0
+TIMEOUT_S = 2.0
 # Hundreds of events a second, and a failing server is not asked more often than that.
 PAUSE_S = 0.004
 
