@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 from click.testing import Result
-from flask import Flask
+from flask import Blueprint, Flask
 
 from flask_eventstream import EventStream, Publisher
 from flask_eventstream.cli import group
@@ -22,7 +23,7 @@ from harness.hand_server import HandServer
 from harness.waiting import wait_until
 
 APP = """
-from flask import Flask
+from flask import Blueprint, Flask
 from flask_eventstream import sse
 
 app = Flask(__name__)
@@ -279,3 +280,77 @@ def test_an_unknown_name_is_explained() -> None:
 
     assert result.exit_code == 1
     assert result.output == "Error: this app has no EventStream 'nobody'; it has sse\n"
+
+
+# ---- the doctor
+
+
+def test_the_doctor_looks_at_the_app_alone(folder: Path) -> None:
+    """Without an address `flask sse doctor` says what can be seen of the app, and ends with 0."""
+    done = run(folder, "doctor")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout == (
+        f"  ok      the broker takes events: sqlite:///{folder}/events.db\n"
+        "  ok      uvloop is there\n"
+        "\nProblems: 0. Advice: 0.\n"
+    )
+
+
+def test_a_problem_is_an_exit_code(tmp_path: Path) -> None:
+    """A problem ends `flask sse doctor` with 1, and is explained."""
+    app = an_app(SSE_BROKER_URL=f"sqlite:///{tmp_path}/missing/events.db")
+    EventStream(app)
+    result = invoke(app, "doctor")
+
+    assert result.exit_code == 1
+    assert "  problem The broker takes no events\n" in result.output
+    assert result.output.endswith("\nProblems: 1. Advice: 0.\n")
+
+
+def test_a_python_without_uvloop_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where uvloop could be installed and is not, there is the line that installs it."""
+    app = an_app()
+    EventStream(app)
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    result = invoke(app, "doctor")
+
+    assert result.exit_code == 1
+    assert "pip install uvloop\n" in result.output
+
+
+@pytest.mark.parametrize(
+    ("args", "why"),
+    [
+        (("shop.example/stream",), "write http://host/stream or https://host/stream"),
+        (("ftp://shop.example",), "write http://host/stream or https://host/stream"),
+        (("http://shop.example:x",), "Port could not be cast to integer"),
+        (("http://shop.example/é",), "write http://host/stream"),
+        (("http://shop.example", "--header", "Cookie"), "'Cookie' is no header"),
+        (("http://shop.example", "--header", "A: b\r\nC: d"), "is no header"),
+        (("http://shop.example", "--channel", "a\nb"), "has a control character"),
+    ],
+)
+def test_what_the_doctor_can_not_ask(args: tuple[str, ...], why: str) -> None:
+    """An address, a header or a channel that is none ends the command before anything is asked."""
+    app = an_app()
+    EventStream(app)
+    result = invoke(app, "doctor", *args)
+
+    assert result.exit_code in {1, 2}
+    assert why in result.output
+    assert "Traceback" not in result.output
+
+
+def test_the_doctor_finds_the_stream_of_a_nested_blueprint() -> None:
+    """The path of the stream is the app's own, also where a blueprint is inside another."""
+    app = an_app()
+    site = Blueprint("site", __name__, url_prefix="/site")
+    site.register_blueprint(EventStream(), url_prefix="/events")
+    app.register_blueprint(site)
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        result = invoke(app, "doctor", f"http://127.0.0.1:{nobody.getsockname()[1]}")
+
+    assert result.exit_code == 1
+    assert "Nobody listens on port" in result.output

@@ -33,6 +33,7 @@ from flask_eventstream.log import Entry, Retention
 from harness.programs import program
 from harness.redis_server import RedisServer, free_port, run_redis
 from harness.servers import Server
+from harness.stage import has_ended
 from harness.streams import Reader, post
 from harness.waiting import wait_until
 
@@ -506,7 +507,7 @@ def test_the_acl_rules_suffice(guarded: tuple[RedisServer, str]) -> None:
     after_own = asyncio.run(read_log(url, "a", "mine"))
     publisher.close("a")
 
-    assert broker.has_ended(["a"], None)
+    assert has_ended(broker, ["a"], None)
     assert 8 <= len(kept) <= 10
     assert [entry.event.data for entry in after_own if entry.event] == ["after"]
     assert server.ask("ACL", "LOG") == []

@@ -65,6 +65,17 @@ def test_unknown_servers_show_nothing() -> None:
     assert found == NoClient("waitress does not show its sockets to applications" + ADVICE)
 
 
+@pytest.mark.parametrize(
+    ("software", "key"),
+    [("gunicorn/27.0.1", "gunicorn.socket"), ("Werkzeug/3.1.9", "werkzeug.socket")],
+)
+def test_middleware_that_hides_the_socket(software: str, key: str) -> None:
+    """Where a server always shows its sockets, and here does not, middleware is named."""
+    found = find_client({"SERVER_PROTOCOL": "HTTP/1.1", "SERVER_SOFTWARE": software})
+
+    assert found == NoClient(f"middleware keeps back what {software} shows in environ as {key!r}")
+
+
 def test_a_nameless_server_is_this_server() -> None:
     """A server that does not say its name is called this server."""
     found = find_client({"SERVER_PROTOCOL": "HTTP/1.1"})

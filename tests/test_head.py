@@ -30,6 +30,13 @@ def test_framing_is_known_however_it_is_written(line: bytes) -> None:
     )
 
 
+def test_an_encoding_goes() -> None:
+    """What middleware compressed was the server's own empty body."""
+    assert rewrite_head(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nVary: x") == (
+        b"HTTP/1.1 200 OK\r\nVary: x\r\nConnection: close\r\n\r\n"
+    )
+
+
 def test_headers_that_only_look_like_framing_stay() -> None:
     """A name that contains a framing header's is another header."""
     head = b"HTTP/1.1 200 OK\r\nX-Connection: a\r\nContent-Length-Hint: 5"

@@ -159,6 +159,35 @@ def test_the_limit_of_this_process_is_asked() -> None:
     assert room.open_file_limit() == resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
+@pytest.mark.parametrize(
+    ("max_streams", "advice"),
+    [
+        (1, "1 are open, all that SSE_MAX_STREAMS allows: raise it"),
+        (None, "1 are open, all that the limit on open files allows: raise ulimit -n"),
+    ],
+)
+def test_a_full_process_says_so(
+    max_streams: int | None,
+    advice: str,
+    run: Runner,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A process without room for another stream says, once, which limit it is."""
+    monkeypatch.setattr(room, "open_file_limit", lambda: 101)
+    service = a_service(max_streams=max_streams)
+    service.say_if_full()
+    client = adopted(service, run)
+    wait_until(lambda: service.stats().streams == 1, what="the stream")
+    assert caplog.messages == []
+    service.say_if_full()
+    service.say_if_full()
+
+    assert caplog.messages == [f"A stream was sent away: {advice}"]
+
+    client.close()
+
+
 def test_the_publisher_is_bounded_as_configured() -> None:
     """Events larger than the configured bound are not published."""
     service = a_service(max_event_bytes=3)

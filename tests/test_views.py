@@ -285,7 +285,7 @@ def test_an_absent_log_is_no_reason_to_refuse(
     def away(*_: object) -> bool:
         raise BrokerUnavailable("memory", "away")
 
-    monkeypatch.setattr(broker, "has_ended", away)
+    monkeypatch.setattr(broker, "arrive", away)
 
     assert app.test_client().head("/stream").status_code == 200
 

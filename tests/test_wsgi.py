@@ -12,7 +12,16 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from flask import Flask, Response, request, session, stream_with_context
+from flask import (
+    Flask,
+    Response,
+    g,
+    has_app_context,
+    has_request_context,
+    request,
+    session,
+    stream_with_context,
+)
 
 from flask_eventstream import Event, EventStream, wsgi
 from flask_eventstream.stream import Adoption
@@ -488,6 +497,38 @@ def test_the_request_can_be_lent_to_an_iterable(
         page.end()
 
         assert page.data == ["ada"]
+
+
+def test_a_lent_request_leaves_the_thread_that_it_came_in(
+    app: Flask, events: EventStream, server: HandServer
+) -> None:
+    """Under `stream_with_context` teardown runs when the request ends, and when the iterable does.
+
+    Nothing of the request stays on the server's thread.
+    """
+    order: list[str] = []
+
+    @app.teardown_appcontext
+    def teardown(_error: object) -> None:
+        order.append("teardown")
+
+    @app.get("/own")
+    def own() -> Response:
+        def source() -> Iterator[Any]:
+            order.append(f"iterable of {g.name}")
+            yield "x"
+
+        g.name = "ada"
+        return events.response(stream_with_context(source()))
+
+    with server.request("/own") as page:
+        assert not has_app_context()
+        assert not has_request_context()
+        page.end()
+
+        wait_until(lambda: len(order) >= 3, what="the second teardown")
+
+    assert order == ["teardown", "iterable of ada", "teardown"]
 
 
 def test_the_applications_json_is_used(app: Flask, events: EventStream, server: HandServer) -> None:

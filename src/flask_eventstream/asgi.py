@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import weakref
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
 from typing import Any
 
 try:
@@ -26,6 +28,7 @@ except ImportError as error:
     ) from error
 
 from flask_eventstream.hub import Hub
+from flask_eventstream.native import register_at_fork
 from flask_eventstream.service import SLOT, Service, Slot
 from flask_eventstream.stream import Adoption
 
@@ -54,6 +57,8 @@ _BREAK_OFF_S = 1.0
 
 #: RFC 9113, section 7: the stream is no longer needed.
 _HTTP2_CANCEL = 0x8
+
+_OF_THE_BODY = (b"content-encoding", b"content-length")
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -97,20 +102,23 @@ class EventStreamASGI:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        transport = _transport(receive, send)
         outlet = _Outlet(
-            send, break_off=_break_off(scope, receive, send), backlog=_backlog(scope, send)
+            send, break_off=_break_off(scope, transport, send), backlog=_backlog(scope, send)
         )
         slot = Slot(outlet)
         status = 0
+        encoded = False  # by middleware, which has compressed the empty body that it was given
 
         async def send_unless_stream(message: Message) -> None:
-            nonlocal status
+            nonlocal status, encoded
             status = message.get("status", status)
             if slot.adoption is None or status != _HTTP_OK:
                 await send(message)
             elif message["type"] == "http.response.start":
-                outlet.head = message
-            elif message["type"] == "http.response.body":
+                encoded = any(name.lower() == b"content-encoding" for name, _ in message["headers"])
+                outlet.head = {**message, "headers": list(_unframed(message["headers"]))}
+            elif message["type"] == "http.response.body" and not encoded:
                 outlet.write(message.get("body", b""))  # what middleware adds
 
         async def receive_body() -> Message:
@@ -128,13 +136,21 @@ class EventStreamASGI:
                     outlet.lose()  # middleware made another answer of it
                 self._home_here().adopt(slot.service, slot.adoption, _signs(receive, send))
         if slot.adoption is not None:
-            await outlet.stay(receive)
+            with _not_for_children(transport):
+                await outlet.stay(receive)
 
     def _home_here(self) -> _Home:
         loop = asyncio.get_running_loop()
         if self._home is None or self._home.loop is not loop:
             self._home = _Home(loop)
         return self._home
+
+
+def _unframed(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
+    """The headers without what middleware says of a body that is not the stream's."""
+    for name, value in headers:
+        if name.lower() not in _OF_THE_BODY:
+            yield name, value
 
 
 def _at(path: str, app: Wsgi) -> Wsgi:
@@ -359,6 +375,49 @@ class _Home:
 _HOMES: weakref.WeakSet[_Home] = weakref.WeakSet()
 
 
+# ---- children
+
+
+#: How many streams are on a connection, by its descriptor: HTTP/2 has many on one.
+_FDS: Counter[int] = Counter()
+
+
+@contextlib.contextmanager
+def _not_for_children(transport: Any) -> Iterator[None]:
+    """While a stream is open, a child that is forked shall not keep its connection."""
+    fd = -1
+    with contextlib.suppress(Exception):  # a transport may be closed, or be something else
+        fd = transport.get_extra_info("socket").fileno()
+    _FDS[fd] += 1
+    try:
+        yield
+    finally:
+        _FDS[fd] -= 1
+        if _FDS[fd] <= 0:  # below it in a child
+            del _FDS[fd]
+
+
+def _leave_streams() -> None:
+    """In a forked child: the parent's streams are not ours.
+
+    Else their clients would not see the end of them while this child lives. Their descriptors are
+    put to another use and not closed: objects of the server have them, which would close what got
+    the same number later.
+    """
+    _HOMES.clear()
+    streams = [fd for fd in _FDS if fd >= 0]
+    _FDS.clear()
+    if streams:
+        with contextlib.suppress(OSError):
+            nothing = os.open(os.devnull, os.O_RDWR)
+            for fd in streams:
+                os.dup2(nothing, fd, inheritable=False)
+            os.close(nothing)
+
+
+register_at_fork(after_in_child=_leave_streams)
+
+
 # ---- signs that a server stops
 
 
@@ -404,19 +463,23 @@ def _signs(receive: Receive, send: Send) -> list[Callable[[], bool]]:
     return signs
 
 
-def _break_off(scope: Scope, receive: Receive, send: Send) -> Callable[[], object] | None:
+def _transport(receive: Receive, send: Send) -> Any:
+    """What a server writes to for this client, or ``None`` where it does not show it."""
+    uvicorn = _dig(send, "__self__", "transport")
+    gunicorn = _dig(receive, "__self__", "protocol", "transport")
+    # HTTPStream of H11Protocol or H2Protocol of TCPServer.
+    up = ("__self__", "send", "__self__", "send", "__self__")
+    return uvicorn or gunicorn or _dig(send, *up, "writer", "transport")
+
+
+def _break_off(scope: Scope, transport: Any, send: Send) -> Callable[[], object] | None:
     """A way to cut the stream of a client that takes nothing, and nothing else on its connection.
 
     Without one the server is left with a response that its application did not complete.
     """
     if not scope["http_version"].startswith("1"):
         return _reset(_dig(send, "__self__"))
-    uvicorn = _dig(send, "__self__", "transport", "abort")
-    gunicorn = _dig(receive, "__self__", "protocol", "transport", "abort")
-    # HTTPStream of H11Protocol of TCPServer.
-    up = ("__self__", "send", "__self__", "send", "__self__")
-    hypercorn = _dig(send, *up, "writer", "transport", "abort")
-    found: Callable[[], object] | None = uvicorn or gunicorn or hypercorn
+    found: Callable[[], object] | None = _dig(transport, "abort")
     return found
 
 

@@ -54,10 +54,14 @@ class CatchUp:
         self.cursor = Cursor()
         """Where the reader stands."""
 
+    def preamble(self) -> bytes:
+        """The bytes before the first page; nothing where they left already."""
+        preamble, self._preamble = self._preamble, b""
+        return preamble
+
     def page(self, replay: Replay) -> bytes:
         """The bytes of a page: what is gone, the entries, ends that it was never told of."""
-        frames = [self._preamble]
-        self._preamble = b""
+        frames = [self.preamble()]
         gone = replay.gone - self._reset
         if gone:
             frames.append(encode_channels_event(RESET, gone, replay.start))

@@ -166,8 +166,8 @@ class EventStream(Blueprint):
         event of yours that says so.
 
         The iterable runs on a **thread of its own** for as long as the client stays, outside any
-        request context (``flask.stream_with_context`` gives it one, from Flask 3.1 on). Events for
-        many readers are better published to a channel, which costs no thread.
+        request context (``flask.stream_with_context`` gives it one). Events for many readers are
+        better published to a channel, which costs no thread.
         """
         app = self._app()
 

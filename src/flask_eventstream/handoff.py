@@ -33,6 +33,7 @@ __all__ = [
     "may_chunk",
     "swap",
     "why_no_hub",
+    "writes_before_close",
 ]
 
 Environ = Mapping[str, Any]
@@ -49,6 +50,10 @@ _MOST_WRAPPERS = 4
 
 #: What a log line says where a server shows no sockets.
 _ADVICE = "gunicorn, uWSGI, waitress, cheroot and gevent do"
+
+#: What servers that always show their sockets call themselves, and the sockets: where the name is
+#: there and the key is not, it was lost on the way.
+_SHOWN_AS = {"gunicorn/": "gunicorn.socket", "Werkzeug/": "werkzeug.socket"}
 
 #: Sockets of uWSGI on which HTTP arrives, and on which chunks are therefore understood.
 _UWSGI_HTTP = frozenset({"http", "http-socket", "http11-socket"})
@@ -84,6 +89,8 @@ class Server:
     """How many requests one process can answer at once; ``None`` where nobody can tell."""
     may_chunk: Callable[[Any], bool] = lambda _response: True
     """True where the server was asked in HTTP itself, and not in some gateway's protocol."""
+    writes_before_close: Callable[[Any], bool] = lambda _response: False
+    """True where the server has written the last byte of a response when it closes the body."""
 
 
 # ---- gunicorn
@@ -199,6 +206,7 @@ SERVERS: tuple[Server, ...] = (
         leave=_gunicorn_leave,
         threads=_gunicorn_threads,
         may_chunk=_gunicorn_may_chunk,
+        writes_before_close=lambda response: hasattr(response, "force_close"),
     ),
     Server(
         "Werkzeug",
@@ -267,6 +275,9 @@ def find_client(environ: Environ) -> Client | NoClient:
     except Exception as error:  # noqa: BLE001  whatever changed in there, ordinary requests go on
         found = NoClient(f"{name} keeps its sockets elsewhere than known here ({error!r})")
     if found is None:
+        for software, key in _SHOWN_AS.items():
+            if name.startswith(software):
+                return NoClient(f"middleware keeps back what {name} shows in environ as {key!r}")
         return NoClient(f"{name} does not show its sockets to applications: {_ADVICE}")
     if hasattr(found, "_sslobj") or hasattr(found, "get_peer_certificate"):
         # OpenSSL writes to the descriptor number: a swap would cut the wrong side.
@@ -357,6 +368,12 @@ def leave_connection(environ: Environ, start_response: Any) -> None:
     if server is not None:
         with contextlib.suppress(Exception):
             server.leave(_owner(start_response))
+
+
+def writes_before_close(environ: Environ, start_response: Any) -> bool:
+    """True where the response lies whole in the pair when the server closes its body."""
+    server = _server(environ)
+    return server is not None and server.writes_before_close(_owner(start_response))
 
 
 def may_chunk(environ: Environ, start_response: Any) -> bool:

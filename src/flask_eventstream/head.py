@@ -1,7 +1,8 @@
 """The response head that a WSGI server wrote, made the head of an event stream, and its framing.
 
 A server frames its response for an ordinary answer: a length, chunks, keep-alive. All headers but
-those of the framing stay as they are: cookies, `after_request` headers, what middleware added.
+those of the framing stay as they are: cookies, `after_request` headers, what middleware added. But
+an encoding goes, too: middleware that compresses has compressed the server's own empty body.
 
 An event stream is framed in one of two ways. In *chunks* (RFC 9112, 7.1), one a write, where both
 sides speak HTTP/1.1: a client then hands each event out as it comes, and can tell a stream that
@@ -17,7 +18,9 @@ __all__ = ["HEAD_END", "LAST_CHUNK", "encode_chunk", "rewrite_head", "says_http_
 HEAD_END = b"\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
 
-_FRAMING = frozenset({b"connection", b"keep-alive", b"transfer-encoding", b"content-length"})
+_FRAMING = frozenset(
+    {b"connection", b"keep-alive", b"transfer-encoding", b"content-length", b"content-encoding"}
+)
 
 
 def rewrite_head(head: bytes, *, chunked: bool = False) -> bytes:

@@ -124,6 +124,11 @@ class Hub:
             ended=dict(self._ended),
         )
 
+    @property
+    def full(self) -> bool:
+        """True where a further stream would be sent away. Any thread may ask."""
+        return len(self._streams) >= self._max_streams
+
     # ---- opening
 
     def adopt(self, adoption: Adoption) -> None:
@@ -145,7 +150,8 @@ class Hub:
             stream.set_max_buffer(self._config.max_buffer_bytes)
             stream.ends_at_s = self._end_of_life(adoption.lifetime_s)
             if adoption.sink is not None:
-                await self._read_head(stream, adoption.sink, may_chunk=adoption.may_chunk)
+                head = adoption.head or await Sink(self.loop, adoption.sink).head
+                self._frame(stream, head, may_chunk=adoption.may_chunk)
             if refused:
                 stream.end(EndReason.REFUSED, encode_retry(self._spread_ms()) + COMMENT)
             if stream.reason is not None:
@@ -171,9 +177,8 @@ class Hub:
                 adoption.client.detach()
                 self.lost(stream)
 
-    async def _read_head(self, stream: Stream, sink: _socket.socket, *, may_chunk: bool) -> None:
+    def _frame(self, stream: Stream, head: bytes, *, may_chunk: bool) -> None:
         """Give the stream the head that the server wrote, and the framing that goes with it."""
-        head = await Sink(self.loop, sink).head
         if status_of(head) == _HTTP_OK:
             stream.chunked = may_chunk and says_http_1_1(head)
             stream.head = rewrite_head(head, chunked=stream.chunked)
@@ -204,21 +209,28 @@ class Hub:
 
     async def _follow(self, stream: Stream, adoption: Adoption, preamble: bytes) -> None:
         """Replay what the client missed, then make it live (see subscription.py)."""
-        channels = adoption.channels
-        subscription = Subscription(adoption.after)
+        channels, arrival = adoption.channels, adoption.arrival
+        catch_up = CatchUp(
+            channels,
+            adoption.after,
+            preamble=preamble,
+            tells_position=adoption.tells_position,
+        )
+        if arrival is not None and self._listening().follow(arrival):
+            stream.write(catch_up.page(arrival.page))
+            stream.opened = True
+            self._join(stream, channels, catch_up)
+            return
+        # From its request on, however late it is here.
+        after = adoption.after if arrival is None else arrival.page.position
+        subscription = Subscription(after)
         self._wait(subscription, channels)
         page = self.loop.create_task(self._first_page(subscription, channels))
         try:
             await asyncio.wait({page}, timeout=_OPEN_WAIT_S)
             if not page.done():
-                stream.write(preamble)
-                stream.opened, preamble = True, b""
-            catch_up = CatchUp(
-                channels,
-                adoption.after,
-                preamble=preamble,
-                tells_position=adoption.tells_position,
-            )
+                stream.write(catch_up.preamble())
+                stream.opened = True
             while True:
                 replay = await page
                 subscription.replayed(replay)
@@ -231,7 +243,8 @@ class Hub:
                     break
                 page = self.loop.create_task(self._next_page(subscription, channels))
             # From here to live there is no await: nothing can come in between.
-            self._join(stream, channels, catch_up, subscription)
+            stream.write(catch_up.release(subscription.release()))
+            self._join(stream, channels, catch_up)
         finally:
             page.cancel()
             self._wait_no_more(subscription, channels)
@@ -244,14 +257,7 @@ class Hub:
         subscription.reading()
         return await self._listening().replay(channels, subscription.after)
 
-    def _join(
-        self,
-        stream: Stream,
-        channels: tuple[str, ...],
-        catch_up: CatchUp,
-        subscription: Subscription,
-    ) -> None:
-        stream.write(catch_up.release(subscription.release()))
+    def _join(self, stream: Stream, channels: tuple[str, ...], catch_up: CatchUp) -> None:
         group = self._groups.get(channels)
         if group is None:
             group = Group(

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from flask_eventstream.event import STREAM_END, Event, encode_channels_event
 
-__all__ = ["PAGE", "Entry", "Place", "Replay", "Retention", "take_page"]
+__all__ = ["PAGE", "Arrival", "Entry", "Place", "Replay", "Retention", "take_page"]
 
 _Item = TypeVar("_Item")
 
@@ -74,6 +74,25 @@ class Replay:
     def reached_in(self, channel: str) -> int:
         """The offset that this page reaches in one channel."""
         return self.reached if self.places is None else self.places[channel].offset
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """Where the log stood when a reader came who has everything of its channels.
+
+    If the hub's listener stands there too, the reader can be live at once, and nobody reads
+    anything for it.
+    """
+
+    latest: Mapping[str, int]
+    """For each of the reader's channels, the offset of its last entry; 0 where there is none."""
+    page: Replay
+    """A page without entries: what a replay would have given."""
+
+    @property
+    def is_over(self) -> bool:
+        """True where all channels are ended: nothing will come."""
+        return len(self.page.ended) == len(self.latest)
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,6 +83,14 @@ class Service:
             home.hubs.add(hub)
         hub.adopt(adoption)
 
+    def say_if_full(self) -> None:
+        """Log, once, that the hub sends further streams away, and what to do about it."""
+        if self._hub is not None and self._hub.full:
+            limit = "SSE_MAX_STREAMS" if self.config.max_streams else "the limit on open files"
+            more = "raise it" if self.config.max_streams else "raise ulimit -n"
+            text = "A stream was sent away: %d are open, all that %s allows: %s"
+            self.say_once(text, self._hub.stats().streams, limit, more)
+
     def stats(self) -> Stats:
         """What this process's hub does now."""
         return self._hub.stats() if self._hub else Stats(0, 0, 0, {})

@@ -16,6 +16,7 @@ from typing import Protocol, cast
 from flask_eventstream.errors import EndReason
 from flask_eventstream.event import COMMENT
 from flask_eventstream.head import LAST_CHUNK, encode_chunk
+from flask_eventstream.log import Arrival
 
 __all__ = ["BEGIN", "Adoption", "Carrier", "Feed", "Keeper", "Stream"]
 
@@ -48,10 +49,14 @@ class Adoption:
     """The client's connection, or our end of a pair whose other end a worker thread reads."""
     sink: _socket.socket | None
     """Where the server writes its response head; ``None`` where the server sends the head."""
+    head: bytes = b""
+    """The head, where the server has written it to the sink already; nothing more is to come."""
     channels: tuple[str, ...] = ()
     """Sorted, each once. Empty where a feed writes the stream."""
     after: str | None = None
     """The client's last event ID; ``None`` for a fresh stream."""
+    arrival: Arrival | None = None
+    """Where the log stood at the request, if the client has everything up to there."""
     may_chunk: bool = False
     """True where the client, and what lies between, understands chunks."""
     tells_position: bool = False

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
+from dataclasses import replace
 from typing import Any, cast
 
 from flask import Flask, Request, Response
+from flask.globals import app_ctx
 
 from flask_eventstream.brokers import check_channel
 from flask_eventstream.brokers.memory import MemoryBroker
 from flask_eventstream.errors import BrokerUnavailable, InvalidChannel
+from flask_eventstream.log import Arrival
 from flask_eventstream.service import Service
+from flask_eventstream.ticket import HEADER, is_good
 from flask_eventstream.wsgi import EventStreamResponse, Opening
 
 __all__ = ["event_stream", "open_stream"]
@@ -28,10 +32,10 @@ def open_stream(app: Flask, service: Service, request: Request) -> Response:
     after = _last_event_id(request)
     try:
         channels = _channels(request, service.config.max_channels)
-        is_over = _is_over(service, channels, after)
+        arrival = _arrive(service, channels, after)
     except InvalidChannel as error:
         return app.response_class(f"{error}\n", 400, mimetype="text/plain")
-    if is_over:
+    if arrival is not None and arrival.is_over:
         # The one status that stops an EventSource politely (WHATWG HTML 9.2.3).
         return app.response_class(status=204)
     # Under ASGI the wrapper does not know, and says "several" to be safe.
@@ -45,14 +49,18 @@ def open_stream(app: Flask, service: Service, request: Request) -> Response:
         service,
         channels=channels,
         after=after,
+        arrival=arrival,
         tells_position=_is_browser(request),
         padding_bytes=_padding(request),
+        diagnosed=_is_doctor(app, service, request),
     )
     return event_stream(app, opening)
 
 
 def event_stream(app: Flask, opening: Opening) -> Response:
     """A response of the app's own class that becomes an event stream when the server calls it."""
+    if opening.source is not None:
+        opening = replace(opening, source=_take_back_contexts(opening.source))
     response: Any = _response_class(cast("Hashable", app.response_class))(
         (), mimetype="text/event-stream"
     )
@@ -62,6 +70,32 @@ def event_stream(app: Flask, opening: Opening) -> Response:
     response.headers["X-Accel-Buffering"] = "no"
     made: Response = response
     return made
+
+
+def _take_back_contexts(source: Iterable[object]) -> Iterable[object]:
+    """Let what `flask.stream_with_context` made run on another thread; anything else as it is.
+
+    Before Flask 3.1.2 (pallets/flask#5774) it pushes the request's contexts at once, on the
+    request's own thread, and only there it can pop them. On a thread of ours it would find no
+    request, and the worker's thread would keep this one: what teardown frees would stay in use, and
+    the next requests of that thread would share its ``g``. So it is closed here, and its iterable
+    is run as newer Flask runs it.
+    """
+    frame = getattr(source, "gi_frame", None)
+    if frame is None or frame.f_globals.get("__name__") != "flask.helpers":
+        return source
+    names = frame.f_locals
+    if "ctx" not in names:  # newer Flask, which calls it `req_ctx`, and has pushed nothing yet
+        return source
+    contexts: Any = (app_ctx._get_current_object(), names["ctx"])  # type: ignore[attr-defined]  # noqa: SLF001
+    lent: Iterable[object] = _with_contexts(names["gen"], *contexts)
+    source.close()  # type: ignore[attr-defined]  # a generator
+    return lent
+
+
+def _with_contexts(source: Iterable[object], app_context: Any, request_context: Any) -> Any:
+    with app_context, request_context:
+        yield from source
 
 
 @functools.lru_cache(maxsize=16)
@@ -89,11 +123,23 @@ def _last_event_id(request: Request) -> str | None:
     return request.args.get("lastEventId") or None
 
 
-def _is_over(service: Service, channels: tuple[str, ...], after: str | None) -> bool:
+def _arrive(service: Service, channels: tuple[str, ...], after: str | None) -> Arrival | None:
     try:
-        return service.broker.has_ended(channels, after)
+        return service.broker.arrive(channels, after)
     except BrokerUnavailable:
-        return False  # open it: readers wait for the broker, not the other way round
+        return None  # open it: readers wait for the broker, not the other way round
+
+
+def _is_over(service: Service, channel: str) -> bool:
+    arrival = _arrive(service, (channel,), None)
+    return arrival is not None and arrival.is_over
+
+
+def _is_doctor(app: Flask, service: Service, request: Request) -> bool:
+    shown = request.headers.get(HEADER)
+    return shown is not None and is_good(
+        shown, key=app.secret_key, has_ended=lambda ticket: _is_over(service, ticket)
+    )
 
 
 def _is_browser(request: Request) -> bool:

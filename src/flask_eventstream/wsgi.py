@@ -12,7 +12,9 @@ import _socket
 import contextlib
 import errno
 import functools
+import json
 import logging
+import os
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -28,11 +30,15 @@ from flask_eventstream.handoff import (
     may_chunk,
     swap,
     why_no_hub,
+    writes_before_close,
 )
+from flask_eventstream.log import Arrival
+from flask_eventstream.parting import Parting
 from flask_eventstream.pump import Pump, close_source, raw_socket
 from flask_eventstream.runner import Runner, can_run, runner
 from flask_eventstream.service import SLOT, Service, Slot
 from flask_eventstream.stream import Adoption, Carrier
+from flask_eventstream.ticket import HEADER
 
 __all__ = ["EventStreamResponse", "Opening"]
 
@@ -60,12 +66,15 @@ class Opening:
     service: Service
     channels: tuple[str, ...] = ()
     after: str | None = None
+    arrival: Arrival | None = None
     tells_position: bool = False
     padding_bytes: int = 0
     source: Iterable[object] | None = None
     """Instead of channels: the application's own iterable."""
     to_event: Callable[[object], Event] = Event
     """Makes an event of what the iterable yields."""
+    diagnosed: bool = False
+    """True where the client has a ticket (ticket.py): the head says how the stream is held."""
 
 
 class EventStreamResponse:
@@ -77,16 +86,23 @@ class EventStreamResponse:
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Called by the server, on its thread, after everything that Flask does."""
+        # Who compressed the body that is not there (Flask-Compress) said so: what the hub writes is
+        # neither encoded nor of that length.
+        for name in ("Content-Encoding", "Content-Length"):
+            self.headers.pop(name, None)  # type: ignore[attr-defined]
+        self._say(environ)
         if environ["REQUEST_METHOD"] == "HEAD":
             close_source(self.opening.source)
             return self._respond(environ, start_response)
         try:
             return self._open(environ, start_response)
         except _Busy as error:
+            self._say(environ, sent_away=str(error))
             self.opening.service.say_once("A stream was sent away: %s", error)
         except OSError as error:
             if error.errno not in _NO_DESCRIPTOR:
                 raise
+            self._say(environ, sent_away="no descriptor is left: raise ulimit -n")
             text = "A stream was sent away, no descriptor is left (%s): raise ulimit -n"
             self.opening.service.say_once(text, error.strerror)
         self.response = [encode_retry(self.opening.service.config.retry_ms) + COMMENT]
@@ -107,6 +123,7 @@ class EventStreamResponse:
         source = self.opening.source
         pump = None if source is None else Pump(source, self.opening.to_event)
         client = self._client(environ)
+        self._say(environ, uvloop=type(run.loop).__module__.startswith("uvloop"))
         try:
             if isinstance(client, Client):
                 return self._hand_off(run, client, pump, environ, start_response)
@@ -159,24 +176,32 @@ class EventStreamResponse:
         chunks = may_chunk(environ, start_response)
         connection, sink = swap(client)
         run.fds.add(connection.fileno())
+        give = functools.partial(
+            self._give,
+            run,
+            connection,
+            sink=sink,
+            pump=pump,
+            lifetime_s=self.opening.service.config.stream_lifetime_s,
+            chunks=chunks,
+        )
+
+        def drop() -> None:
+            # The client is ours already: nobody else would ever close it.
+            run.fds.discard(connection.fileno())
+            connection.close()
+            sink.close()
+
         try:
             _set_options(connection)
             headers = self.get_wsgi_headers(environ)  # type: ignore[attr-defined]
             start_response(self.status, headers.to_wsgi_list())  # type: ignore[attr-defined]
             leave_connection(environ, start_response)
-            self._give(
-                run,
-                connection,
-                sink=sink,
-                pump=pump,
-                lifetime_s=self.opening.service.config.stream_lifetime_s,
-                chunks=chunks,
-            )
+            if writes_before_close(environ, start_response):
+                return Parting(sink, lambda head: _give_late(give, head, drop))
+            give()
         except BaseException:
-            # The client is ours already: nobody else would ever close it.
-            run.fds.discard(connection.fileno())
-            connection.close()
-            sink.close()
+            drop()
             raise
         return ()
 
@@ -192,6 +217,10 @@ class EventStreamResponse:
         text = "%s: each stream holds a worker thread, because %s"
         service.say_once(text, environ.get("SERVER_SOFTWARE") or "This server", why)
         threads = count_threads(environ, start_response)
+        lifetime_s = service.config.stream_lifetime_s or _HELD_LIFETIME_S
+        most_s = _ONLY_THREAD_LIFETIME_S if threads == 1 else _HELD_LIFETIME_S
+        lifetime_s = min(lifetime_s, most_s)
+        self._say(environ, held=why, threads=threads, lifetime_s=lifetime_s)
         if not service.hold_thread(threads):
             raise _Busy("all threads that can be spared hold a stream")
         try:
@@ -199,10 +228,8 @@ class EventStreamResponse:
         except BaseException:
             service.free_thread()
             raise
-        lifetime_s = service.config.stream_lifetime_s or _HELD_LIFETIME_S
-        most_s = _ONLY_THREAD_LIFETIME_S if threads == 1 else _HELD_LIFETIME_S
         try:
-            self._give(run, held.hub_end, sink=None, pump=pump, lifetime_s=min(lifetime_s, most_s))
+            self._give(run, held.hub_end, sink=None, pump=pump, lifetime_s=lifetime_s)
         except BaseException:
             held.close()
             raise
@@ -217,12 +244,14 @@ class EventStreamResponse:
         sink: _socket.socket | None,
         pump: Pump | None,
         lifetime_s: float,
+        head: bytes = b"",
         chunks: bool = False,
     ) -> None:
         # A held response is closed by its server, which runs its callbacks.
         adoption = self._adoption(
             connection,
             sink=sink,
+            head=head,
             pump=pump,
             lifetime_s=lifetime_s,
             chunks=chunks,
@@ -241,14 +270,18 @@ class EventStreamResponse:
         lifetime_s: float,
         callbacks: list[Any],
         sink: _socket.socket | None = None,
+        head: bytes = b"",
         chunks: bool = False,
     ) -> Adoption:
         opening = self.opening
+        opening.service.say_if_full()
         return Adoption(
             client=client,
             sink=sink,
+            head=head,
             channels=opening.channels,
             after=opening.after,
+            arrival=opening.arrival,
             may_chunk=chunks,
             tells_position=opening.tells_position,
             padding_bytes=opening.padding_bytes,
@@ -258,6 +291,24 @@ class EventStreamResponse:
             # They run when the stream ends; nothing else of the response is kept.
             on_end=functools.partial(_run_all, callbacks) if callbacks else None,
         )
+
+    def _say(self, environ: dict[str, Any], **found: object) -> None:
+        """Tell the doctor, in the head, what the stream meets here."""
+        opening = self.opening
+        if not opening.diagnosed:
+            return
+        headers: Any = self.headers  # type: ignore[attr-defined]
+        config = opening.service.config
+        said = json.loads(headers.get(HEADER, "{}")) or {
+            "pid": os.getpid(),
+            "server": environ.get("SERVER_SOFTWARE", ""),
+            # Under ASGI the wrapper does not know, and says "several" to be safe.
+            "several": bool(environ.get("wsgi.multiprocess")) and "asgi.scope" not in environ,
+            "broker": opening.service.broker.url,
+            "heartbeat_s": config.heartbeat_s,
+            "lifetime_s": config.stream_lifetime_s,
+        }
+        headers[HEADER] = json.dumps({**said, **found})
 
     def _respond(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         return super().__call__(environ, start_response)  # type: ignore[misc,no-any-return]
@@ -302,6 +353,13 @@ class _Held:
                 self._socket.shutdown(socket.SHUT_RDWR)
             self._socket.close()
             self._service.free_thread()
+
+
+def _give_late(give: Callable[..., None], head: bytes, drop: Callable[[], None]) -> None:
+    try:
+        give(head=head)
+    except _Busy:
+        drop()  # the process is going down; the client comes back, to another
 
 
 def _slot(environ: Mapping[str, Any]) -> Slot | None:

@@ -15,7 +15,12 @@ __all__ = ["run_asgi_site"]
 APPS = Path(__file__).parent / "apps"
 
 # What a server says of an application that broke the rules of ASGI, beside what no log may show.
-BROKEN_RULES = ("without completing response", "ASGI callable", "Unexpected")
+BROKEN_RULES = (
+    "without completing response",
+    "ASGI callable",
+    "Unexpected ASGI",
+    "Unexpected message",
+)
 
 
 @contextmanager
@@ -25,6 +30,7 @@ def run_asgi_site(
     *,
     app: str = "served:asgi",
     options: Sequence[str] = (),
+    port: int = 0,
     **settings: object,
 ) -> Iterator[Site]:
     """Run a server whose log is free of trouble up to its end, or the test fails.
@@ -34,6 +40,7 @@ def run_asgi_site(
         folder: where the log of events and the database lie.
         app: a module of `APPS` and an attribute in it.
         options: command line arguments for the server.
+        port: to come back where an earlier site was.
         settings: the application's configuration.
     """
     broker_url = f"sqlite:///{folder / 'events.db'}"
@@ -44,7 +51,7 @@ def run_asgi_site(
         **settings,
     }
     env = {f"FLASK_{key}": str(value) for key, value in given.items()}
-    with serve_asgi(kind, app, cwd=APPS, env=env, options=options) as server:
+    with serve_asgi(kind, app, cwd=APPS, env=env, options=options, port=port) as server:
         site = Site(server, broker_url, Publisher(broker_url))
         try:
             yield site

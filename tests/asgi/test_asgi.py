@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import socket
+import stat
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -140,6 +143,7 @@ def test_the_head_waits_for_the_log(app: Flask, events: EventStream) -> None:
                 return await replay(*args)
 
             listener.replay = replay_late  # type: ignore[method-assign]
+            listener.follow = lambda _arrival: False  # type: ignore[method-assign]
             return listener
 
         service.broker.listen = listen_late  # type: ignore[method-assign]
@@ -296,6 +300,31 @@ def test_what_middleware_adds(app: Flask) -> None:
         await served
 
         assert request.body == b": from middleware\nretry: 3000\n:\n"
+
+    run(test())
+
+
+def test_middleware_that_compresses(app: Flask) -> None:
+    """What middleware made of the empty body that it was given is no part of the stream."""
+
+    def middleware(environ: dict[str, Any], start_response: Any) -> Any:
+        def start(status: str, headers: list[tuple[str, str]]) -> Any:
+            more = [("Content-Encoding", "gzip"), ("Content-Length", "2")]
+            return start_response(status, [*headers, *more])
+
+        app(environ, start)
+        return [b"\x1f\x8b"]
+
+    async def test() -> None:
+        request = Request("/stream")
+        served = request.start(EventStreamASGI(middleware))
+        await until(lambda: request.body.endswith(b"\n:\n"), "an open stream")
+        request.gone.set()
+        await served
+
+        assert request.body == b"retry: 3000\n:\n"
+        names = {name.lower() for name, _ in request.sent[0]["headers"]}
+        assert names.isdisjoint({b"content-encoding", b"content-length"})
 
     run(test())
 
@@ -466,5 +495,43 @@ def test_a_shared_connection_is_never_broken_off() -> None:
 
     send: Any = Cycle().send
 
-    assert asgi._break_off({"http_version": "1.1"}, send, send) is not None
-    assert asgi._break_off({"http_version": "2"}, send, send) is None
+    transport = asgi._transport(send, send)
+
+    assert asgi._break_off({"http_version": "1.1"}, transport, send) is not None
+    assert asgi._break_off({"http_version": "2"}, transport, send) is None
+
+
+class Connection:
+    """A transport, as far as a child is concerned."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+
+    def get_extra_info(self, name: str) -> socket.socket:
+        return {"socket": self.sock}[name]
+
+
+def test_a_child_leaves_the_connections_of_streams() -> None:
+    """In a forked child the descriptor of each open stream names something else."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs, asgi._not_for_children(Connection(ours)):
+        with asgi._not_for_children(Connection(ours)):
+            pass  # another stream on the same connection
+        asgi._leave_streams()
+        theirs.settimeout(WITHIN_S)
+
+        assert theirs.recv(1) == b""
+        assert not stat.S_ISSOCK(os.fstat(ours.fileno()).st_mode)
+
+
+def test_a_child_leaves_other_connections_alone() -> None:
+    """In a forked child a connection without a stream stays, and so where none can be told."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        with asgi._not_for_children(Connection(ours)):
+            pass
+        with asgi._not_for_children(None):
+            asgi._leave_streams()
+        ours.send(b"x")
+
+        assert theirs.recv(1) == b"x"

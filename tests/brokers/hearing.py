@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from flask_eventstream.brokers import Broker
-from flask_eventstream.log import Entry, Replay
+from flask_eventstream.log import Arrival, Entry, Replay
 from flask_eventstream.subscription import Subscription
 from harness.waiting import wait_until
 
@@ -61,9 +61,14 @@ async def _finish() -> None:
 class Reader:
     """One reader of an ear: what it got, in order."""
 
-    def __init__(self, channels: Sequence[str], after: str | None) -> None:
+    def __init__(
+        self, channels: Sequence[str], after: str | None, arrival: Arrival | None = None
+    ) -> None:
         self.channels = channels
-        self.subscription = Subscription(after)
+        self.arrival = arrival
+        self.at_once = False
+        """True where nothing had to be read for it."""
+        self.subscription = Subscription(arrival.page.position if arrival else after)
         self.live = False
         self.resets: list[frozenset[str]] = []
         self.entries: list[Entry] = []
@@ -115,6 +120,15 @@ class Ear:
         asyncio.run_coroutine_threadsafe(self._follow(reader), self._loop.loop)
         return reader
 
+    def arrive(self, broker: Broker, *channels: str, after: str | None = None) -> Reader:
+        """A reader whose request asked a broker where the log stands, and who is attached next."""
+        reader = Reader(channels, after, broker.arrive(channels, after))
+        asyncio.run_coroutine_threadsafe(self._follow(reader), self._loop.loop)
+        return reader
+
+    def follows(self, arrival: Arrival) -> bool:
+        return self._loop.call(self.listener.follow, arrival)
+
     def attach_live(self, *channels: str, after: str | None = None) -> Reader:
         reader = self.attach(*channels, after=after)
         wait_until(lambda: reader.live, what="the reader to be live")
@@ -132,6 +146,9 @@ class Ear:
     async def _follow(self, reader: Reader) -> None:
         subscription = reader.subscription
         self.readers.append(reader)
+        if reader.arrival is not None and self.listener.follow(reader.arrival):
+            reader.live = reader.at_once = True
+            return
         await self.listener.subscribe(reader.channels)
         while not subscription.caught_up:
             subscription.reading()

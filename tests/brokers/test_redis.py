@@ -23,6 +23,7 @@ from flask_eventstream.errors import BrokerUnavailable
 from flask_eventstream.event import Event
 from flask_eventstream.log import Retention
 from harness.redis_server import Proxy, RedisServer, run_proxy, run_redis
+from harness.stage import has_ended
 from harness.waiting import wait_until
 
 Listen = Callable[..., Ear]
@@ -361,7 +362,7 @@ def test_options_for_others_change_nothing(
 
     ear.wait_heard(1)
     assert [entry.position for entry in ear.heard] == [position]
-    assert not broker.has_ended(["a"], position)
+    assert not has_ended(broker, ["a"], position)
 
 
 def test_the_database_is_chosen(server: RedisServer, open_url: Open) -> None:

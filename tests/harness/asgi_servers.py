@@ -55,6 +55,7 @@ def serve_asgi(
     cwd: Path,
     env: Mapping[str, str] | None = None,
     options: Sequence[str] = (),
+    port: int = 0,
 ) -> Iterator[Server]:
     """Run one of `ASGI_KINDS` for the length of a `with` block, as `servers.serve` does.
 
@@ -64,11 +65,12 @@ def serve_asgi(
         cwd: the directory in which the server runs.
         env: variables on top of this process's own.
         options: further command line arguments.
+        port: 0 for any free one; a number to come back where an earlier server was.
 
     Raises:
         AssertionError: it did not get ready; the text has the server's log.
     """
-    port = free_port()
+    port = port or free_port()
     with (
         tempfile.TemporaryFile() as output,
         tempfile.TemporaryDirectory(prefix="server-") as scratch,

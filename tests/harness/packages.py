@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .programs import program
 
-__all__ = ["debian_python", "gunicorn23"]
+__all__ = ["debian_python", "flask", "gunicorn23"]
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ROOT / ".packages"
@@ -18,6 +18,12 @@ INSTALL_WITHIN_S = 100
 def gunicorn23() -> list[Path]:
     """What goes on PYTHONPATH for the oldest gunicorn that is supported, 23.0.0."""
     return [_filled("gunicorn23", "--no-deps", "gunicorn==23.0.0")]
+
+
+def flask(version: str, *, werkzeug: str) -> list[Path]:
+    """What goes on PYTHONPATH for another Flask. All that it needs beside is in the environment."""
+    pair = (f"flask=={version}", f"werkzeug=={werkzeug}")
+    return [_filled(f"flask-{version}", "--no-deps", *pair)]
 
 
 def debian_python() -> list[Path]:

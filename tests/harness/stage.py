@@ -19,12 +19,12 @@ from flask_eventstream.brokers.memory import MemoryBroker
 from flask_eventstream.config import Config
 from flask_eventstream.event import Event
 from flask_eventstream.hub import Hub
-from flask_eventstream.log import Replay
+from flask_eventstream.log import Arrival, Replay
 from flask_eventstream.stream import Adoption
 from harness.event_stream import Dispatched, EventStreamParser
 from harness.waiting import Deadline
 
-__all__ = ["LOOPS", "Client", "Clock", "Log", "Stage", "perform", "until"]
+__all__ = ["LOOPS", "Client", "Clock", "Log", "Stage", "has_ended", "perform", "until"]
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "uvloop": uvloop.new_event_loop,
@@ -63,6 +63,12 @@ class Clock(asyncio.SelectorEventLoop):
         super()._run_once()  # type: ignore[misc]  # known to the source alone
 
 
+def has_ended(broker: Broker, channels: Sequence[str], after: str | None) -> bool:
+    """True where all these channels are ended and a reader at ``after`` has seen it all."""
+    arrival = broker.arrive(channels, after)
+    return arrival is not None and arrival.is_over
+
+
 async def until(condition: Callable[[], T], *, within_s: float = 10, what: str) -> T:
     """`wait_until` for a scenario: the loop goes on meanwhile."""
     deadline = Deadline(within_s)
@@ -95,8 +101,8 @@ class Log:
     def end(self, channel: str) -> None:
         self.memory.end(channel)
 
-    def has_ended(self, channels: Collection[str], after: str | None) -> bool:
-        return self.memory.has_ended(channels, after)
+    def arrive(self, channels: Sequence[str], after: str | None) -> Arrival | None:
+        return self.memory.arrive(channels, after)
 
     def listen(self, loop: asyncio.AbstractEventLoop, inbox: Inbox) -> Listener:
         listener = _Listener(self, self.memory.listen(loop, inbox))
@@ -117,6 +123,10 @@ class _Listener:
     async def subscribe(self, channels: Collection[str]) -> None:
         self.channels.update(channels)
         await self._inner.subscribe(channels)
+
+    def follow(self, arrival: Arrival) -> bool:
+        self.channels.update(arrival.latest)
+        return self._log.present.is_set() and self._inner.follow(arrival)
 
     def unsubscribe(self, channels: Collection[str]) -> None:
         self.channels.difference_update(channels)

@@ -346,7 +346,14 @@ class Crowd:
     through one condition, which is never held while a socket is read.
     """
 
-    def __init__(self, url: str, count: int, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        count: int,
+        headers: Mapping[str, str] | None = None,
+        *,
+        at_once: int = OPENING_AT_ONCE,
+    ) -> None:
         allow_descriptors(count)
         address = _Address.of(url)
         request = address.request({"accept": "text/event-stream", **(headers or {})})
@@ -354,6 +361,7 @@ class Crowd:
         self._members = [_Member(request) for _ in range(count)]
         self._waiting = deque(self._members)
         self._opening = 0
+        self._at_once = at_once
         self._changed = threading.Condition()
         self._opened = 0
         self._ended = 0
@@ -468,7 +476,7 @@ class Crowd:
         try:
             while not self._closed:
                 self._open_more()
-                for key, _ in self._selector.select():
+                for key, _ in self._selector.select(self._patience_s()):
                     if isinstance(key.data, _Member):
                         self._ready(key.data)
         finally:
@@ -478,8 +486,12 @@ class Crowd:
             self._selector.close()
             self._wake_read.close()
 
+    def _patience_s(self) -> float | None:
+        """How long to wait for the network; a crowd that comes back has other things to do."""
+        return None
+
     def _open_more(self) -> None:
-        while self._waiting and self._opening < OPENING_AT_ONCE:
+        while self._waiting and self._opening < self._at_once:
             member = self._waiting.popleft()
             member.socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
             member.socket.settimeout(0)

@@ -10,6 +10,7 @@ import pytest
 from harness.servers import KINDS
 from harness.streams import Crowd, Reader, get, post
 from harness.waiting import wait_until
+from live.calm import assert_calm
 from live.site import HOLDS_THREADS, Site
 
 Launch = Callable[..., Site]
@@ -35,17 +36,19 @@ def assert_sent_away(reader: Reader) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_more_streams_than_descriptors(kind: str, launch: Launch, channel: str) -> None:
     """Streams for which no descriptor is left are sent away with 200; the others go on."""
-    site = launch(kind, OPEN_FILES=OPEN_FILES)
+    site = launch(kind, OPEN_FILES=OPEN_FILES, SSE_HEARTBEAT_S=0.4)
     worker = site.worker
-    with Crowd(site.stream_url(channel), TRIED) as crowd:
+    with site.read(channel) as reader, Crowd(site.stream_url(channel), TRIED) as crowd:
+        wait_until(lambda: reader.comments, what="the first of the streams")
         crowd.wait_opened(TRIED, within_s=20)
-        crowd.wait_ended(TRIED - ROOM, within_s=10)
+        crowd.wait_ended(TRIED - ROOM + 1, within_s=10)
 
+        assert_calm(worker, reader)
         assert site.stats()["streams"] == ROOM
         assert site.ping() == worker
         site.publish_through_worker("hello", channel)
         wait_until(
-            lambda: [crowd.data_of(i) for i in range(TRIED)].count(["hello"]) == ROOM,
+            lambda: [crowd.data_of(i) for i in range(TRIED)].count(["hello"]) == ROOM - 1,
             what="the event on each open stream",
         )
     site.wait_streams(0)
@@ -54,6 +57,8 @@ def test_more_streams_than_descriptors(kind: str, launch: Launch, channel: str) 
 
         assert reader.next_event()["data"] == "again"
     assert site.worker == worker
+    (line,) = [line for line in site.server.log().splitlines() if "stream was sent away" in line]
+    assert f"{ROOM} are open, all that the limit on open files allows: raise ulimit -n" in line
 
 
 # Each step of opening a stream needs one or two descriptors more; the first stream of a process

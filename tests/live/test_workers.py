@@ -9,6 +9,7 @@ import pytest
 
 from harness.streams import Reader
 from harness.waiting import wait_until
+from harness.wire import Wire
 from live.site import GUNICORN, Site
 
 Launch = Callable[..., Site]
@@ -81,3 +82,18 @@ def test_an_idle_stream_outlives_the_timeout(kind: str, launch: Launch, channel:
 
         assert reader.next_event()["data"] == "hello"
     assert site.worker == worker
+
+
+def test_a_stream_keeps_no_hanging_worker(launch: Launch, channel: str) -> None:
+    """A worker that hangs in a request is replaced after `--timeout` although a stream lives."""
+    site = launch("gunicorn-sync", options=["--timeout", "2"], starved=True, SSE_HEARTBEAT_S=0.4)
+    old = site.worker
+    with site.read(channel) as reader, Wire(site.url) as wire:
+        wait_until(lambda: reader.comments, what="an open stream")
+        wire.request(f"{site.url}/hang", method="POST")
+        reader.wait_end(within_s=20)
+    site.wait_replaced(old)
+    with site.read(channel) as reader:
+        site.publish_through_worker("again", channel)
+
+        assert reader.next_event()["data"] == "again"

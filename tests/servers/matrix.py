@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["BEHIND_NGINX", "HANDS_OFF", "HOLDS_THREADS", "table"]
+__all__ = ["BEHIND_NGINX", "HANDS_OFF", "HOLDS_THREADS", "LIFECYCLE", "table"]
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "servers.md"
 
 HANDS_OFF = "WSGI servers that hand streams off"
 HOLDS_THREADS = "WSGI servers on which a stream holds a thread"
 BEHIND_NGINX = "Behind nginx"
+LIFECYCLE = "When a worker ends"
 
 
 def table(heading: str) -> dict[str, list[str]]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from nginx.fronts import VARIANTS
 from servers.kinds import GUNICORN_HELD, HANDED_OFF, HELD, LIVE
-from servers.matrix import BEHIND_NGINX, HANDS_OFF, HOLDS_THREADS, table
+from servers.lifecycle import LIVES
+from servers.matrix import BEHIND_NGINX, HANDS_OFF, HOLDS_THREADS, LIFECYCLE, table
 
 
 def test_the_servers_that_hand_off() -> None:
@@ -15,6 +16,11 @@ def test_the_servers_that_hand_off() -> None:
 def test_the_servers_whose_threads_are_held() -> None:
     """The table of servers on which streams hold threads has a row for each that is tested."""
     assert table(HOLDS_THREADS).keys() == {*HELD, *GUNICORN_HELD}
+
+
+def test_the_lives() -> None:
+    """The table of what ends a worker has a row for each server that is put to it."""
+    assert table(LIFECYCLE).keys() == LIVES.keys()
 
 
 def test_the_ways_through_nginx() -> None:

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from flask_eventstream.errors import InvalidChannel
 from flask_eventstream.event import Event
-from flask_eventstream.log import Entry, Replay
+from flask_eventstream.log import Arrival, Entry, Replay
 
 __all__ = ["Broker", "Inbox", "Listener", "check_channel"]
 
@@ -36,6 +36,13 @@ class Listener(Protocol):
 
     async def subscribe(self, channels: Collection[str]) -> None:
         """Deliver these channels from now on. Returns when no later entry can be missed."""
+
+    def follow(self, arrival: Arrival) -> bool:
+        """Deliver the channels of an arrival from right after its page on, if that can be at once.
+
+        True: every later entry will be delivered, and no earlier one. False: nobody can promise
+        that now, so `subscribe` and `replay`.
+        """
 
     def unsubscribe(self, channels: Collection[str]) -> None:
         """Deliver these channels no more."""
@@ -81,8 +88,11 @@ class Broker(Protocol):
             BrokerUnavailable: It was not appended.
         """
 
-    def has_ended(self, channels: Collection[str], after: str | None) -> bool:
-        """True where all these channels are ended and a reader at ``after`` has seen it all.
+    def arrive(self, channels: Sequence[str], after: str | None) -> Arrival | None:
+        """Where the log stands, for a reader at ``after`` (``None``: a fresh one).
+
+        ``None`` where it missed something, or nobody can tell: the listener's `replay` will. Asked
+        in each request for a stream, so it must be cheap.
 
         Raises:
             InvalidChannel: This broker can't have a channel of such a name.

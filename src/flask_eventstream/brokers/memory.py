@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from flask_eventstream.brokers.broker import Inbox
 from flask_eventstream.event import Event
-from flask_eventstream.log import Entry, Replay, Retention, take_page
+from flask_eventstream.log import Arrival, Entry, Replay, Retention, take_page
 from flask_eventstream.native import Lock, in_forked_child
 from flask_eventstream.position import Position
 
@@ -70,13 +70,17 @@ class MemoryBroker:
         """Append the channel's end."""
         self._append(channel, None)
 
-    def has_ended(self, channels: Collection[str], after: str | None) -> bool:
-        """True where all these channels are ended and a reader at ``after`` has seen it all."""
-        with self._lock:
-            ends = [self._channels[name].ended for name in channels if name in self._channels]
-            if len(ends) < len(channels) or not all(ends):
-                return False
-            return after is None or (self._sequence_of(channels, after) or 0) >= max(ends)
+    @property
+    def sequence(self) -> int:
+        """The offset of the last entry."""
+        return self._sequence
+
+    def arrive(self, channels: Sequence[str], after: str | None) -> Arrival | None:
+        """Where the log stands, for a reader who missed nothing."""
+        page = self.read(channels, after)
+        # No entry can be newer than the page, so its offset does for all channels.
+        latest = dict.fromkeys(channels, page.reached)
+        return None if page.entries or page.gone else Arrival(latest, page)
 
     def listen(self, loop: asyncio.AbstractEventLoop, inbox: Inbox) -> _MemoryListener:
         """Begin to listen. Call on ``loop``."""
@@ -196,6 +200,13 @@ class _MemoryListener:
     async def subscribe(self, channels: Collection[str]) -> None:
         """Deliver these channels from now on."""
         self._channels.update(channels)
+
+    def follow(self, arrival: Arrival) -> bool:
+        """Deliver from the arrival on, if nothing was published since."""
+        if self._posted or self._broker.sequence != arrival.page.reached:
+            return False
+        self._channels.update(arrival.latest)
+        return True
 
     def unsubscribe(self, channels: Collection[str]) -> None:
         """Deliver these channels no more."""

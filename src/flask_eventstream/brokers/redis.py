@@ -8,9 +8,11 @@ redis_cluster.py.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import time
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import redis
 
@@ -23,6 +25,7 @@ from flask_eventstream.brokers.redis_log import (
     LogState,
     RunInfo,
     diagnose,
+    make_arrival,
     opening_arguments,
 )
 from flask_eventstream.brokers.redis_reader import LogReader
@@ -32,8 +35,8 @@ from flask_eventstream.brokers.redis_slots import check_cluster_channel
 from flask_eventstream.brokers.redis_url import RedisUrl
 from flask_eventstream.errors import BrokerUnavailable
 from flask_eventstream.event import Event
-from flask_eventstream.log import Retention
-from flask_eventstream.position import Position, decompose
+from flask_eventstream.log import Arrival, Replay, Retention
+from flask_eventstream.position import decompose
 
 __all__ = ["RedisBroker"]
 
@@ -49,6 +52,10 @@ _QUICK_S = 0.5
 
 #: Seconds for an answer about a log.
 _ANSWER_S = 5.0
+
+#: What INFO says of limits, and what only CONFIG does.
+_LIMITS = ("connected_clients", "maxclients", "maxmemory", "maxmemory_policy")
+_CONFIGURED = ("maxclients", "client-output-buffer-limit")
 
 #: What a cluster says of a slot that moves, or moved. Nothing was executed.
 _MOVING = (
@@ -89,16 +96,19 @@ class RedisBroker:
         """Append and publish the channel's end."""
         self._append(channel, [END_BODY], ends=True)
 
-    def has_ended(self, channels: Collection[str], after: str | None) -> bool:
-        """True where all these channels are ended and a reader at ``after`` has seen it all."""
+    def arrive(self, channels: Sequence[str], after: str | None) -> Arrival | None:
+        """Where the log stands, for a reader who missed nothing. Any thread; one round trip.
+
+        In a cluster, where each channel is a log, a reader of several is told only of their ends.
+        """
         self._check(channels)
         if time.monotonic() < self._silent_until_s:
             raise BrokerUnavailable(self.url, "it did not answer a moment ago")
         try:
-            if not self._url.is_cluster:
-                return self._ask_ended(tuple(channels), after)
-            each = self._positions_in_cluster(channels, after)
-            return each is not None and all(self._ask_ended((c,), each[c]) for c in channels)
+            if len(channels) == 1 or not self._url.is_cluster:
+                return self._ask(channels, after)
+            each = dict.fromkeys(channels, after) if after is None else decompose(after, channels)
+            return self._all_over(each) if each is not None else None
         except (redis.RedisError, OSError) as error:
             self._silent_until_s = time.monotonic() + _QUICK_S
             self._quick_servers.refresh()
@@ -114,6 +124,25 @@ class RedisBroker:
         reader = LogReader(client, self._keys, shown=self.url, retention=self._retention)
         return RedisListener(loop, inbox, reader, shown=self.url)
 
+    def limits(self) -> dict[str, str]:
+        """What the server allows its clients, as far as it says; in a cluster, one node.
+
+        Raises:
+            BrokerUnavailable: It does not answer.
+        """
+        try:
+            client = self._servers.of("sse").client
+            info = client.info()
+            found = {name: str(info[name]) for name in _LIMITS if name in info}
+            for name in _CONFIGURED:
+                # Hosted servers refuse it, and so do the rules that we advise.
+                with contextlib.suppress(redis.exceptions.ResponseError):
+                    for key, value in client.config_get(name).items():
+                        found[_text(key)] = _text(value)
+        except (redis.RedisError, OSError) as error:
+            raise BrokerUnavailable(self.url, *diagnose(error)) from error
+        return found
+
     def close(self) -> None:
         """Close the connections; the next publish opens others."""
         self._servers.close()
@@ -124,29 +153,24 @@ class RedisBroker:
             for channel in channels:
                 check_cluster_channel(channel)
 
-    def _positions_in_cluster(
-        self, channels: Collection[str], after: str | None
-    ) -> Mapping[str, str | None] | None:
-        """Where a reader is in the log of each channel; ``None`` where its id does not say."""
-        if after is None or len(channels) == 1:
-            return dict.fromkeys(channels, after)
-        return decompose(after, channels)
+    def _all_over(self, positions: Mapping[str, str | None]) -> Arrival | None:
+        arrivals = [self._ask([channel], after) for channel, after in positions.items()]
+        if not all(arrival is not None and arrival.is_over for arrival in arrivals):
+            return None
+        latest = dict.fromkeys(positions, 0)
+        return Arrival(latest, Replay((), frozenset(), 0, "", "", ended=frozenset(positions)))
 
-    def _ask_ended(self, channels: Sequence[str], after: str | None) -> bool:
+    def _ask(self, channels: Sequence[str], after: str | None) -> Arrival | None:
         client = self._quick_servers.of(channels[0]).client
         with client.pipeline(transaction=True) as pipe:
             pipe.hmget(self._keys.log(channels[0]), LogState.FIELDS)
             for channel in channels:
                 pipe.hmget(self._keys.channel(channel), ChannelState.FIELDS)
             log, *answers = pipe.execute()
-        state = LogState.parse(log)
-        ends = [ChannelState.parse(answer).ended for answer in answers]
-        if state is None or not all(ends):
-            return False
-        if after is None:
-            return True
-        position = Position.parse(after)
-        return position is not None and (state.sequence_of(position) or 0) >= max(ends)
+        states = {
+            c: ChannelState.parse(answer) for c, answer in zip(channels, answers, strict=True)
+        }
+        return make_arrival(LogState.parse(log), states, after)
 
     # ---- appending
 
@@ -231,3 +255,7 @@ class RedisBroker:
         except (redis.RedisError, OSError) as error:
             self._servers.refresh()
             raise BrokerUnavailable(self.url, *diagnose(error)) from error
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)

@@ -20,7 +20,7 @@ from flask_eventstream.brokers.redis_reader import LogReader
 from flask_eventstream.brokers.redis_script import Keys
 from flask_eventstream.brokers.redis_slots import Slots
 from flask_eventstream.brokers.redis_url import Address, RedisUrl
-from flask_eventstream.log import Entry, Place, Replay, Retention
+from flask_eventstream.log import Arrival, Entry, Place, Replay, Retention
 from flask_eventstream.position import compose, decompose
 
 __all__ = ["ClusterListener", "merge_replays"]
@@ -61,6 +61,12 @@ class ClusterListener:
         for channel in channels:
             link = await self._link_of(channel)
             await link.subscribe([channel])
+
+    def follow(self, arrival: Arrival) -> bool:
+        """Deliver from the arrival on; of several channels, each a log, nobody can promise it."""
+        channels = list(arrival.latest)
+        address = self._homes.get(channels[0])
+        return len(channels) == 1 and address is not None and self._links[address].follow(arrival)
 
     def unsubscribe(self, channels: Collection[str]) -> None:
         """Deliver these channels no more."""

@@ -23,7 +23,7 @@ from flask_eventstream.brokers.message import Unreadable, decode_message
 from flask_eventstream.brokers.redis_log import diagnose
 from flask_eventstream.brokers.redis_reader import LogReader
 from flask_eventstream.errors import BrokerUnavailable
-from flask_eventstream.log import Entry, Replay
+from flask_eventstream.log import Arrival, Entry, Replay
 from flask_eventstream.position import Position
 
 __all__ = ["RedisListener"]
@@ -64,6 +64,19 @@ class _Followed:
         """Set while the server has acknowledged the subscription."""
         self.last: Position | None = None
         """Everything up to here was delivered, or was given to readers from the log."""
+
+    def stands_at(self, page: Replay, latest: int) -> bool:
+        """True where nothing was delivered that is newer than a page, and all that it knows of.
+
+        ``latest`` is the offset of the channel's last entry as of the page.
+        """
+        last = self.last
+        return (
+            last is not None
+            and self.live.is_set()
+            and page.position.startswith(f"{last.epoch}-")
+            and latest <= last.sequence <= page.reached
+        )
 
 
 class RedisListener:
@@ -124,6 +137,18 @@ class RedisListener:
                     await self._send(self._verb("SUBSCRIBE"), *new)
             for channel in channels:
                 await self._followed[channel].live.wait()
+
+    def follow(self, arrival: Arrival) -> bool:
+        """Deliver from the arrival on, if these channels are live and stand there."""
+        if not self._ready.is_set():
+            return False
+        for channel, latest in arrival.latest.items():
+            followed = self._followed.get(channel)
+            if followed is None or not followed.stands_at(arrival.page, latest):
+                return False
+        for channel in arrival.latest:
+            self._followed[channel].wanted = True
+        return True
 
     def unsubscribe(self, channels: Collection[str]) -> None:
         """Deliver these channels no more; the server is told a little later."""

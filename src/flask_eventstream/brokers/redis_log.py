@@ -8,7 +8,7 @@ from typing import Any
 
 from flask_eventstream.brokers.message import Unreadable, decode_message
 from flask_eventstream.errors import BrokerUnavailable
-from flask_eventstream.log import PAGE, Entry, Replay, Retention, take_page
+from flask_eventstream.log import PAGE, Arrival, Entry, Replay, Retention, take_page
 from flask_eventstream.position import Position
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "LogState",
     "RunInfo",
     "diagnose",
+    "make_arrival",
     "make_entry",
     "make_replay",
     "opening_arguments",
@@ -133,6 +134,24 @@ def make_entry(channel: str, body: bytes, position: Position) -> Entry | None:
     if message.position is None:
         return None
     return Entry(channel, position.sequence, str(position), message.event)
+
+
+def make_arrival(
+    state: LogState | None, channels: Mapping[str, ChannelState], after: str | None
+) -> Arrival | None:
+    """Where the log stands, for a reader who missed nothing; ``None`` for any other."""
+    if state is None:
+        return None
+    latest = {name: channel.last for name, channel in channels.items()}
+    if after is not None:
+        position = Position.parse(after)
+        start = state.sequence_of(position) if position is not None else None
+        if start is None or start < max(latest.values()):
+            return None
+    position_now = str(state.position(state.sequence))
+    ended = frozenset(name for name, channel in channels.items() if channel.ended)
+    page = Replay((), frozenset(), state.sequence, position_now, position_now, ended=ended)
+    return Arrival(latest, page)
 
 
 def make_replay(

@@ -22,7 +22,7 @@ from flask_eventstream.brokers.broker import Inbox
 from flask_eventstream.brokers.sqlite_log import LogFile
 from flask_eventstream.errors import BrokerUnavailable
 from flask_eventstream.event import Event
-from flask_eventstream.log import Replay, Retention
+from flask_eventstream.log import Arrival, Entry, Replay, Retention
 from flask_eventstream.native import Lock, Mailbox, around_fork, start_thread
 from flask_eventstream.position import Position
 
@@ -75,9 +75,9 @@ class SqliteBroker:
         """Append the channel's end."""
         self._append(channel, [None])
 
-    def has_ended(self, channels: Collection[str], after: str | None) -> bool:
-        """True where all these channels are ended and a reader at ``after`` has seen it all."""
-        return self._with_log(lambda log: log.has_ended(channels, after))
+    def arrive(self, channels: Sequence[str], after: str | None) -> Arrival | None:
+        """Where the log stands, for a reader who missed nothing. Any thread; a read or two."""
+        return self._with_log(lambda log: log.arrive(channels, after), writes=False)
 
     def listen(self, loop: asyncio.AbstractEventLoop, inbox: Inbox) -> SqliteListener:
         """Begin to listen. Call on ``loop``."""
@@ -99,18 +99,18 @@ class SqliteBroker:
         return LogFile(self.path, retention=self._retention, busy_s=busy_s)
 
     def _append(self, channel: str, events: Sequence[Event | None]) -> list[str]:
-        event_ids = self._with_log(lambda log: log.append(channel, events))
+        event_ids = self._with_log(lambda log: log.append(channel, events), writes=True)
         for listener in tuple(self._listeners):
             listener.wake()
         return event_ids
 
-    def _with_log(self, use: Callable[[LogFile], _Result]) -> _Result:
+    def _with_log(self, use: Callable[[LogFile], _Result], *, writes: bool) -> _Result:
         if not self._lock.acquire(timeout=self._timeout_s):
             why = f"other threads have been waiting for it for more than {self._timeout_s:g} s"
             raise BrokerUnavailable(self.url, why)
         try:
             result = use(log := self._opened())
-            if log.replaced:
+            if writes and log.replaced:
                 # What was just written went into a file that nobody will open again.
                 result = use(self._opened())
         except BrokerUnavailable:
@@ -173,7 +173,11 @@ class SqliteListener:
         self._broker = broker
         self._loop = loop
         self._answers: set[asyncio.Future[Replay]] = set()
-        self._reader = _Reader(broker, loop, inbox)
+        self._delivered: dict[str, int] = {}
+        """For each subscribed channel, a sequence up to which it was delivered, and from which on
+        it will be."""
+        self._reader = _Reader(broker, loop, self)
+        self._inbox = inbox
         start_thread(self._reader.run)
 
     async def subscribe(self, channels: Collection[str]) -> None:
@@ -184,9 +188,29 @@ class SqliteListener:
             # Before its first look the thread has no place to go on from.
             await self.replay((), None)
 
+    def follow(self, arrival: Arrival) -> bool:
+        """Deliver from the arrival on, if the reading thread is between two looks."""
+        reader, page = self._reader, arrival.page
+        reader.channels.update(arrival.latest)
+        # In this order. A look that began before the channels were in is noticed by the first
+        # question, and one that ended meanwhile by its tail.
+        between_looks, tail = not reader.looks, reader.tail
+        if not between_looks or reader.sent != reader.heard:
+            return False
+        if not page.position.startswith(f"{reader.epoch}-"):
+            return False
+        for channel, latest in arrival.latest.items():
+            delivered = self._delivered.setdefault(channel, tail)
+            # An entry between would be missed; one that is not delivered yet would come twice.
+            if delivered > page.reached or latest > max(delivered, tail):
+                return False
+        return True
+
     def unsubscribe(self, channels: Collection[str]) -> None:
         """Deliver these channels no more."""
         self._reader.channels.difference_update(channels)
+        for channel in channels:
+            self._delivered.pop(channel, None)
 
     async def replay(self, channels: Sequence[str], after: str | None) -> Replay:
         """Read a page of the log; waits while the file can't be read."""
@@ -194,9 +218,13 @@ class SqliteListener:
         self._answers.add(answer)
         try:
             self._reader.mailbox.put(_Request(channels, after, answer))
-            return await answer
+            replay = await answer
         finally:
             self._answers.discard(answer)
+        for channel in channels:
+            if channel in self._reader.channels:
+                self._delivered.setdefault(channel, replay.reached)
+        return replay
 
     def stop(self) -> None:
         """End the reading thread, and cancel what waits for it."""
@@ -205,6 +233,18 @@ class SqliteListener:
         self._reader.mailbox.put(None)
         for answer in tuple(self._answers):
             answer.cancel()
+
+    def deliver(self, entries: Sequence[Entry]) -> None:
+        """What the reading thread found. On the loop."""
+        for entry in entries:
+            if entry.channel in self._delivered:
+                self._delivered[entry.channel] = entry.offset
+        self._inbox.deliver(entries)
+
+    def interrupted(self, channels: Collection[str] | None, position: str) -> None:
+        """What the reading thread found to be gone. On the loop."""
+        self._delivered.clear()
+        self._inbox.interrupted(channels, position)
 
     def let_go(self) -> None:
         """Close the connection and open none until `go_on`. Any thread."""
@@ -227,14 +267,21 @@ class _Reader:
         """What the loop asks for; ``None`` only wakes."""
         self.channels: set[str] = set()
         self.stopped = False
+        self.looks = True
+        """False between two looks, when all that was found lies with the loop."""
+        self.tail = 0
+        """How far the log was read."""
+        self.epoch: str | None = None
+        self.sent = 0
+        """Calls that were given to the loop."""
+        self.heard = 0
+        """Those of them that it has made; the loop's own."""
         self._broker = broker
         self._loop = loop
         self._inbox = inbox
         self._log: LogFile | None = None
         self._turn = Lock()
         self._lets_go = False
-        self._epoch: str | None = None
-        self._tail = 0
         self._version = -1
         self._looked_ms = 0
         self._waiting: list[_Request] = []
@@ -243,7 +290,7 @@ class _Reader:
     @property
     def began(self) -> bool:
         """True when everything that is appended from now on will be seen."""
-        return self._epoch is not None
+        return self.epoch is not None
 
     def run(self) -> None:
         """The thread: wait, look, answer; until stopped."""
@@ -255,6 +302,7 @@ class _Reader:
         self._close()
 
     def _take_turn(self) -> float:
+        self.looks = True
         try:
             self._look(self._opened())
             self._answer(self._opened())
@@ -262,6 +310,7 @@ class _Reader:
             self._complain(error)
             self._close()
             return _RETRY_S
+        self.looks = False
         self._complained = False
         return _LOOK_S
 
@@ -292,14 +341,14 @@ class _Reader:
         self._close()
         self._log = log = self._broker.open_log(busy_s=_READ_BUSY_S)
         self._version = -1
-        if self._epoch is None:
-            self._tail = log.head
-        elif self._epoch != log.epoch:
+        if self.epoch is None:
+            self.tail = log.head
+        elif self.epoch != log.epoch:
             # An epoch that began after the last look holds nothing but news, and all of it is
             # due; any other is somebody's past.
-            self._tail = log.began_after if log.began_ms >= self._looked_ms else log.head
-            self._call(self._inbox.interrupted, None, str(Position(log.epoch, self._tail)))
-        self._epoch = log.epoch
+            self.tail = log.began_after if log.began_ms >= self._looked_ms else log.head
+            self._call(self._inbox.interrupted, None, str(Position(log.epoch, self.tail)))
+        self.epoch = log.epoch
         return log
 
     def _look(self, log: LogFile) -> None:
@@ -308,13 +357,13 @@ class _Reader:
         if version == self._version:
             return
         while more:
-            news = log.news(self.channels, self._tail)
+            news = log.news(self.channels, self.tail)
             if news.gone:
-                position = str(Position(log.epoch, self._tail))
+                position = str(Position(log.epoch, self.tail))
                 self._call(self._inbox.interrupted, news.gone, position)
             if news.entries:
                 self._call(self._inbox.deliver, news.entries)
-            self._tail, more = news.head, news.more
+            self.tail, more = news.head, news.more
         self._version = version
 
     def _answer(self, log: LogFile) -> None:
@@ -346,6 +395,7 @@ class _Reader:
 
     def _call(self, callback: Callable[..., object], *args: object) -> None:
         try:
+            self.sent += 1
             # An empty context: a copy of this thread's would be kept by whatever the loop starts.
             self._loop.call_soon_threadsafe(
                 self._unless_stopped, callback, *args, context=contextvars.Context()
@@ -355,6 +405,7 @@ class _Reader:
 
     def _unless_stopped(self, callback: Callable[..., object], *args: object) -> None:
         # On the loop, where `stop` is: what was on its way when it came is not delivered.
+        self.heard += 1
         if not self.stopped:
             callback(*args)
 

@@ -19,7 +19,7 @@ import heapq
 import secrets
 import time
 from collections.abc import Callable, Collection, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from typing import Any
 from flask_eventstream.brokers.sqlite_file import SqliteFile
 from flask_eventstream.errors import InvalidEvent
 from flask_eventstream.event import Event
-from flask_eventstream.log import Entry, Replay, Retention, take_page
+from flask_eventstream.log import Arrival, Entry, Replay, Retention, take_page
 from flask_eventstream.position import Position
 
 __all__ = ["LogFile", "News"]
@@ -75,6 +75,11 @@ CREATE TABLE IF NOT EXISTS sse_log (             -- one row
 );
 """
 
+#: The last sequence of all, the last of a channel, and the channel's end.
+_ARRIVE = """
+SELECT (SELECT seq FROM sqlite_sequence WHERE name = 'sse_events'),
+    (SELECT max(sequence) FROM sse_events WHERE channel = ?1),
+    (SELECT ended FROM sse_channels WHERE channel = ?1)"""
 _SELECT = "SELECT sequence, channel, data, type, id, retry FROM sse_events"
 
 
@@ -147,14 +152,23 @@ class LogFile(SqliteFile):
             self._forget_channels()
         return sequence
 
-    def has_ended(self, channels: Collection[str], after: str | None) -> bool:
-        """True where all these channels are ended and a reader at ``after`` has seen it all."""
-        with self._translating(), self._reading():
-            ends = self._ends(channels)
-            if len(ends) < len(channels):
-                return False
-            start = None if after is None else self._sequence_of(channels, after)
-            return after is None or (start or 0) >= max(ends.values())
+    def arrive(self, channels: Sequence[str], after: str | None) -> Arrival | None:
+        """Where the log stands, for a reader at ``after``; ``None`` if it missed something."""
+        # One statement is a moment by itself.
+        is_one = after is None and len(channels) == 1
+        with self._translating(), nullcontext() if is_one else self._reading():
+            rows = {name: self._db.execute(_ARRIVE, (name,)).fetchone() for name in channels}
+            head = max(int(row[0] or 0) for row in rows.values())
+            latest = {name: int(row[1] or 0) for name, row in rows.items()}
+            if after is not None:
+                start = self._sequence_of(channels, after)
+                if start is None or start < max(latest.values()):
+                    return None
+                if any(self._lacks(name, start) for name in channels):
+                    return None
+        ended = frozenset(name for name, row in rows.items() if row[2])
+        position = self._position(head)
+        return Arrival(latest, Replay((), frozenset(), head, position, position, ended=ended))
 
     def read(self, channels: Sequence[str], after: str | None) -> Replay:
         """One page of the log of these channels after a last event ID."""

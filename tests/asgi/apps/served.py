@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
+import resource
+import signal
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -21,6 +23,8 @@ __all__ = ["app", "asgi"]
 app = Flask(__name__)
 app.secret_key = "no secret"
 app.config.from_prefixed_env()
+if limit := app.config.get("OPEN_FILES"):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
 app.config.setdefault("SQLALCHEMY_DATABASE_URI", "sqlite:///:memory:")
 database = SQLAlchemy(app)
 events = EventStream(app)
@@ -66,6 +70,16 @@ def ping() -> str:
 @app.get("/whoami")
 def whoami() -> str:
     return str(session.get("name", "nobody"))
+
+
+@app.post("/fork")
+def fork() -> str:
+    """Fork a child that outlives this process. hypercorn's are daemons of multiprocessing."""
+    child = os.fork()
+    if not child:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pause()
+    return str(child)
 
 
 @app.get("/numbers")

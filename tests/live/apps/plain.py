@@ -8,6 +8,8 @@ import multiprocessing
 import os
 import resource
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -49,6 +51,8 @@ def create_app() -> Flask:
     app.add_url_rule("/ping", view_func=ping)
     app.add_url_rule("/whoami", view_func=whoami)
     app.add_url_rule("/fork", view_func=fork, methods=["POST"])
+    app.add_url_rule("/spawn", view_func=spawn, methods=["POST"])
+    app.add_url_rule("/hang", view_func=hang, methods=["POST"])
     app.add_url_rule("/fill", view_func=fill, methods=["POST"])
     app.add_url_rule("/give-back", view_func=give_back, methods=["POST"])
     if channel := app.config.get("PUBLISH_AT_IMPORT"):
@@ -91,6 +95,18 @@ def wait_for_sigterm() -> None:
     # A server's handler came along with the fork and would only ask its loop to end.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pause()
+
+
+def spawn() -> str:
+    """Start a program that inherits every descriptor that may be inherited."""
+    command = [sys.executable, "-c", "import signal; signal.pause()"]
+    return str(subprocess.Popen(command, close_fds=False).pid)
+
+
+def hang() -> str:
+    """Never answer."""
+    while True:
+        time.sleep(1)
 
 
 def fill() -> str:

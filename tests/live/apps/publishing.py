@@ -1,6 +1,6 @@
 """Publishes 0, 1, 2 and so on until it is told to stop, then prints the last.
 
-publishing.py URL CHANNEL
+publishing.py URL CHANNEL [PAUSE_S]
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ PAUSE_S = 0.003
 
 
 def main() -> None:
-    url, channel = sys.argv[1:]
+    url, channel, *more = sys.argv[1:]
+    pause_s = float(more[0]) if more else PAUSE_S
     publisher = Publisher(url)
     for number in itertools.count():
         publisher.publish(str(number), channel=channel)
-        if select.select([sys.stdin], [], [], PAUSE_S)[0]:
+        if select.select([sys.stdin], [], [], pause_s)[0]:
             print(number)
             return
 

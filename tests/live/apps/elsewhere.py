@@ -1,0 +1,33 @@
+"""A small application for a Python that lacks what only POSIX has; see test_elsewhere.py."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from flask import Flask
+
+from flask_eventstream import EventStream, handoff, runner
+
+__all__ = ["app"]
+
+
+class Elsewhere:
+    """The operating system, by another name, which only our own rooms are told."""
+
+    name = "nt"
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+
+handoff.os = runner.os = Elsewhere()  # type: ignore[assignment]
+
+app = Flask(__name__)
+app.config.from_prefixed_env()
+EventStream(app)
+
+
+@app.get("/missing")
+def missing() -> str:
+    return " ".join(name for name in ("fork", "register_at_fork") if not hasattr(os, name))
