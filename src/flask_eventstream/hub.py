@@ -34,6 +34,7 @@ from flask_eventstream.fanout import FanOut, Group
 from flask_eventstream.head import rewrite_head, says_http_1_1, status_of
 from flask_eventstream.log import Entry, Replay
 from flask_eventstream.native import start_thread
+from flask_eventstream.pages import Pages
 from flask_eventstream.sink import Sink
 from flask_eventstream.stream import Adoption, Carrier, Feed, Stream
 from flask_eventstream.subscription import Subscription
@@ -107,6 +108,7 @@ class Hub:
         self._waiting: dict[str, set[Subscription]] = {}
         self._readers: Counter[str] = Counter()
         self._fan_out = FanOut(loop)
+        self._pages = Pages(loop)
         self._listener: Listener | None = None
         self._beat: asyncio.TimerHandle | None = None
         self._opened = 0
@@ -255,7 +257,7 @@ class Hub:
 
     async def _next_page(self, subscription: Subscription, channels: tuple[str, ...]) -> Replay:
         subscription.reading()
-        return await self._listening().replay(channels, subscription.after)
+        return await self._pages.read(self._listening(), channels, subscription.after)
 
     def _join(self, stream: Stream, channels: tuple[str, ...], catch_up: CatchUp) -> None:
         group = self._groups.get(channels)
@@ -297,6 +299,7 @@ class Hub:
 
     def deliver(self, entries: Sequence[Entry]) -> None:
         """Give new entries to whom they are for."""
+        self._pages.heard(entries)
         for entry in entries:
             for group in self._groups_of.get(entry.channel, ()):
                 group.add(entry)
@@ -306,6 +309,7 @@ class Hub:
 
     def interrupted(self, channels: Collection[str] | None, position: str) -> None:
         """Tell live readers of what is gone; let waiting ones read the log again."""
+        self._pages.forget(channels)
         for group in self._groups.values():
             gone = [c for c in group.channels if channels is None or c in channels]
             if gone:
@@ -352,6 +356,7 @@ class Hub:
         unread = [channel for channel in channels if self._readers[channel] <= 0]
         for channel in unread:
             del self._readers[channel]
+        self._pages.forget(unread)
         if self._listener is not None and unread:
             self._listener.unsubscribe(unread)
 
