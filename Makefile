@@ -7,9 +7,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 # PYTEST="-k chat -x" narrows `make test`.
 PYTEST ?=
+# `make bench CASES="fanout burst" PEERS="floor nchan" ROUNDS=3`, or QUICK=1 for a smoke run.
+CASES ?=
+PEERS ?=
+ROUNDS ?= 5
+QUICK ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check format stress clean
+.PHONY: help venv demo test check format stress bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +41,11 @@ format: $(BIN)/.installed-dev ## Put the source into its format and mend what ru
 stress: $(BIN)/.installed-dev ## Hold 10,000 streams on one gunicorn sync worker
 	$(BIN)/python tools/stress.py
 
+bench: $(BIN)/.installed-bench ## Measure this and its peers side by side (CASES= PEERS= ROUNDS=5 QUICK=1)
+	@$(BIN)/python -m bench install
+	$(BIN)/python -m bench run --cases $(CASES) --peers $(PEERS) --rounds $(ROUNDS) \
+		$(if $(QUICK),--quick --folder build/bench)
+
 clean: ## Remove .venv and everything else that can be made again
 	rm -rf $(VENV) .packages build dist tests/js/node_modules .coverage .coverage.* .hypothesis \
 		.import_linter_cache .mypy_cache .pytest_cache .ruff_cache src/*.egg-info
@@ -50,6 +60,10 @@ $(BIN)/.installed-demo: pyproject.toml | $(BIN)/python
 $(BIN)/.installed-dev: pyproject.toml | $(BIN)/python
 	@tools/pip-install $(BIN)/python --editable '.[dev]'
 	@touch $@ $(BIN)/.installed-demo
+
+$(BIN)/.installed-bench: pyproject.toml | $(BIN)/python
+	@tools/pip-install $(BIN)/python --editable '.[bench]'
+	@touch $@ $(BIN)/.installed-dev $(BIN)/.installed-demo
 
 $(BIN)/python:
 	@tools/make-venv '$(PYTHON)' $(VENV)
