@@ -104,7 +104,11 @@ class Event:
         """
         # Lines end at CR, LF and CRLF, and at nothing else: str.splitlines would cut at U+2028
         # and \x0b too. The space after the colon is the one a parser strips.
-        text = self.data.replace("\r\n", "\n").replace("\r", "\n").replace("\n", "\ndata: ")
+        text = self.data
+        if "\r" in text:
+            text = text.replace("\r\n", "\n").replace("\r", "\n")
+        if "\n" in text:
+            text = text.replace("\n", "\ndata: ")
         head = f"event: {self.type}\ndata: " if self.type else "data: "
         event_id = self.id or position
         tail = f"\nid: {event_id}" if event_id else ""

@@ -114,7 +114,7 @@ class ReturningCrowd(Crowd):
     def wait_for(self, last: str, within_s: float = 30) -> None:
         """Wait until every page has had an event with this data, in whatever order."""
         wait_until(
-            lambda: all(last in member.data[-3:] for member in self._members),
+            lambda: all(last in member.data for member in self._members),
             within_s=within_s,
             what=f"event {last!r} on each page",
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import ExitStack
 
@@ -58,7 +59,10 @@ def test_more_streams_than_descriptors(kind: str, launch: Launch, channel: str) 
         assert reader.next_event()["data"] == "again"
     assert site.worker == worker
     (line,) = [line for line in site.server.log().splitlines() if "stream was sent away" in line]
-    assert f"{ROOM} are open, all that the limit on open files allows: raise ulimit -n" in line
+    # Some that came meanwhile may be open before the first that is sent away.
+    assert re.search(
+        r"\d+ are open, all that the limit on open files allows: raise ulimit -n", line
+    )
 
 
 # Each step of opening a stream needs one or two descriptors more; the first stream of a process

@@ -10,8 +10,9 @@ Keys, each with the configured prefix, ``sse:`` by default:
     log of its own, gone after thirty ages.
 ``events:{CHANNEL}``
     A stream: the last events of a channel, up to an eighth more than the retention's length (XTRIM
-    is cheap on many, and 17 µs each on one). Gone after the retention's age. Every sixteenth event
-    removes what expired; readers are never given it anyway.
+    is cheap on many, and 17 µs each on one). Gone after the retention's age and an eighth: so its
+    end is put off now and then, and not by every event. Every sixteenth event removes what expired;
+    readers are never given it anyway.
 ``channel:{CHANNEL}``
     A hash: ``last`` sequence, ``trimmed`` up to, ``ended`` at. Gone after thirty ages.
 
@@ -104,38 +105,40 @@ local state = redis.call('HMGET', KEYS[1], 'run', 'epoch', 'length', 'age')
 if state[1] ~= run then return redis.error_reply('SSEOPEN the log is not open') end
 local length, age = tonumber(state[3]), tonumber(state[4])
 local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = string.format('%%d', time[1] * 1000 + math.floor(time[2] / 1000))
 local seq = string.format('%%d', redis.call('HINCRBY', KEYS[1], 'seq', 1))
-if redis.call('EXISTS', KEYS[2]) == 0 then
+local id = seq .. '-0'
+if not redis.call('XADD', KEYS[2], 'NOMKSTREAM', id, 'm', ARGV[1], 'a', now) then
+    redis.call('XADD', KEYS[2], id, 'm', ARGV[1], 'a', now)
     local last = redis.call('HGET', KEYS[3], 'last')
     if last then redis.call('HSET', KEYS[3], 'trimmed', last) end
 end
-redis.call('XADD', KEYS[2], seq .. '-0', 'm', ARGV[1], 'a', string.format('%%d', now))
 local cut = nil
 local over = redis.call('XLEN', KEYS[2]) - length
 if over > math.floor(length / 8) then
     local old = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', over)
     cut = old[#old][1]
 end
-local looks = 0
-if tonumber(seq) %% 16 == 0 then looks = 64 end
-for i = 1, looks do
-    local from = '-'
-    if cut then from = '(' .. cut end
-    local oldest = redis.call('XRANGE', KEYS[2], from, '+', 'COUNT', 1)[1]
-    if not oldest or tonumber(oldest[2][4]) + age >= now then break end
-    cut = oldest[1]
+if tonumber(seq) %% 16 == 0 then
+    for i = 1, 64 do
+        local from = '-'
+        if cut then from = '(' .. cut end
+        local oldest = redis.call('XRANGE', KEYS[2], from, '+', 'COUNT', 1)[1]
+        if not oldest or tonumber(oldest[2][4]) + age >= tonumber(now) then break end
+        cut = oldest[1]
+    end
 end
 if cut then
     local trimmed = string.match(cut, '%%d+')
     redis.call('XTRIM', KEYS[2], 'MINID', string.format('%%d', tonumber(trimmed) + 1))
     redis.call('HSET', KEYS[3], 'trimmed', trimmed)
 end
-local ended = '0'
-if ARGV[3] == '1' then ended = seq end
-redis.call('HSET', KEYS[3], 'last', seq, 'ended', ended)
-redis.call('PEXPIRE', KEYS[2], string.format('%%d', math.max(age, 1000)))
-redis.call('PEXPIRE', KEYS[3], string.format('%%d', math.max(30 * age, 60000)))
+redis.call('HSET', KEYS[3], 'last', seq, 'ended', ARGV[3] == '1' and seq or '0')
+local least = math.max(age, 1000)
+if redis.call('PTTL', KEYS[2]) < least + least / 16 then
+    redis.call('PEXPIRE', KEYS[2], string.format('%%d', least + least / 8))
+    redis.call('PEXPIRE', KEYS[3], string.format('%%d', math.max(30 * age, 60000)))
+end
 local position = state[2] .. '-' .. seq
 if ARGV[4] == 'SPUBLISH' then
     redis.call('PEXPIRE', KEYS[1], string.format('%%d', math.max(30 * age, 60000)))

@@ -34,6 +34,9 @@ _Result = TypeVar("_Result")
 #: Seconds between two looks for what other processes wrote. 20 ms is below what a person notices,
 #: and 50 looks a second cost about a thousandth of a core.
 _LOOK_S = 0.02
+#: Seconds between a look that found something and the next: who publishes in a loop is found
+#: ten events a look, not one, and shares the interpreter lock with nobody meanwhile.
+_BREATH_S = 0.001
 #: Seconds between two tries while the file can't be read.
 _RETRY_S = 0.25
 #: Seconds for which a fork waits for the reading side to be between two looks.
@@ -281,6 +284,8 @@ class _Reader:
         self._inbox = inbox
         self._log: LogFile | None = None
         self._turn = Lock()
+        self._breath = Lock()
+        self._breath.acquire()  # for ever: waiting for it is a sleep that nobody patched
         self._lets_go = False
         self._version = -1
         self._looked_ms = 0
@@ -304,14 +309,17 @@ class _Reader:
     def _take_turn(self) -> float:
         self.looks = True
         try:
-            self._look(self._opened())
-            self._answer(self._opened())
+            log, tail = self._opened(), self.tail
+            self._look(log)
+            self._answer(log)
         except BrokerUnavailable as error:
             self._complain(error)
             self._close()
             return _RETRY_S
         self.looks = False
         self._complained = False
+        if self.tail != tail:
+            self._breath.acquire(timeout=_BREATH_S)
         return _LOOK_S
 
     def let_go(self) -> None:

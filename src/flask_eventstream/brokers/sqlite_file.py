@@ -5,6 +5,7 @@ A `SqliteFile` is one connection, for one thread at a time. It knows nothing of 
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -158,7 +159,7 @@ _DIAGNOSES = (
 
 def _identity(path: Path) -> tuple[int, int] | None:
     try:
-        status = path.stat()
+        status = os.stat(path)  # noqa: PTH116  half of what Path.stat takes, fifty times a second
     except OSError:
         return None  # gone, or out of reach: opening it again says why
     return status.st_dev, status.st_ino
