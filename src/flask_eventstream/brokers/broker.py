@@ -114,6 +114,8 @@ def check_channel(channel: object) -> str:
     """
     if not isinstance(channel, str):
         raise InvalidChannel(channel, f"must be text, not {type(channel).__name__}")
+    if 0 < len(channel) <= _MAX_CHANNEL_BYTES and channel.isascii() and channel.isprintable():
+        return channel  # most are; the rest is to find out what is wrong with the others
     if not channel:
         raise InvalidChannel(channel, "is empty: name a channel, or leave it out for 'sse'")
     if any(ord(character) < 32 or ord(character) == 127 for character in channel):  # noqa: PLR2004
