@@ -88,8 +88,11 @@ class SqliteFile:
     @property
     def version(self) -> int:
         """Changes whenever another connection, of any process, wrote. Costs microseconds."""
-        with self._translating():
+        # Without `_translating`, which takes longer than the statement: it is asked all the time.
+        try:
             return int(self._db.execute("PRAGMA data_version").fetchone()[0])
+        except (sqlite3.Error, OSError) as error:
+            raise self._unavailable(error) from error
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -119,7 +122,10 @@ class SqliteFile:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
-            raise BrokerUnavailable(f"sqlite:///{self.path}", *self._diagnosis(error)) from error
+            raise self._unavailable(error) from error
+
+    def _unavailable(self, error: Exception) -> BrokerUnavailable:
+        return BrokerUnavailable(f"sqlite:///{self.path}", *self._diagnosis(error))
 
     def _diagnosis(self, error: Exception) -> tuple[str, str]:
         text = str(error)
