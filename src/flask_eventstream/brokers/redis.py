@@ -211,9 +211,8 @@ class RedisBroker:
         rest = (channel, "1" if ends else "0", verb)
         replicas = min(self._url.replicas, server.online_replicas()) if self._url.replicas else 0
         if len(bodies) == 1 and not replicas:
-            answer = server.client.execute_command(
-                "EVALSHA", server.script, len(keys), *keys, bodies[0], *rest
-            )
+            count = str(len(keys))
+            answer = server.call("EVALSHA", server.script, count, *keys, bodies[0], *rest)
             return [answer.decode()]
         with server.client.pipeline(transaction=False) as pipe:
             for body in bodies:

@@ -29,6 +29,23 @@ class Server:
     _online: int = 0
     _counted_s: float = float("-inf")
 
+    def call(self, *command: str) -> Any:
+        """Send one command, and give its answer. Any thread; blocks for the socket's patience.
+
+        What `Redis.execute_command` does beside that (retries, which we must not make, callbacks,
+        metrics) takes a quarter of a publish: 107 µs with it, 80 without, a bare PUBLISH 57.
+
+        Raises:
+            redis.RedisError: As `Redis.execute_command`.
+        """
+        pool = self.client.connection_pool
+        connection = pool.get_connection()
+        try:
+            connection.send_command(*command)
+            return connection.read_response()
+        finally:
+            pool.release(connection)
+
     def online_replicas(self, *, now: bool = False) -> int:
         """How many replicas it has that keep up; as of a second ago at the most.
 
