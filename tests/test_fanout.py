@@ -249,3 +249,26 @@ def test_finish_writes_everything_now(play: Play) -> None:
         assert {b"".join(stream.got) for stream in streams} == {frame("a") + frame("b")}
 
     play(scenario)
+
+
+def test_what_comes_during_a_fan_out_leaves_together_after_it(play: Play) -> None:
+    """Events that come while others are written, one each turn, are one write per stream."""
+
+    async def scenario(stage: Stage) -> None:
+        fan_out = FanOut(stage.loop)
+        group, streams = a_group(640)
+        give(fan_out, group, "first")
+        await turns(2)
+        for number in range(5):
+            give(fan_out, group, str(number))
+            await turns(1)
+        await turns(40)
+
+        written = {tuple(stream.got) for stream in streams}
+        first, *others = next(iter(written))
+        assert len(written) == 1
+        assert first == entry("first").frame
+        assert b"".join(others) == b"".join(entry(str(n)).frame for n in range(5))
+        assert len(others) == 1
+
+    play(scenario)
