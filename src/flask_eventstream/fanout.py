@@ -114,8 +114,9 @@ class FanOut:
             self._loop.call_soon(self._turn)
 
     def _turn(self) -> None:
-        # Not while a fan-out is under way: what comes meanwhile leaves together after it. 500 events
-        # published one by one to 1,000 streams: 2.0 million deliveries a second before, 4.0 so.
+        # Not while a fan-out is under way: what comes meanwhile leaves together after it. With 500
+        # events published one by one to 1,000 streams that made 4.0 million deliveries a second of
+        # 2.0 million.
         if not self._jobs:
             for group in tuple(self._ready):
                 self.seal(group)

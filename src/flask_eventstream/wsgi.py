@@ -191,6 +191,8 @@ class EventStreamResponse:
             run.fds.discard(connection.fileno())
             connection.close()
             sink.close()
+            if pump is not None:
+                pump.stop()  # its thread waits for the hub's word
 
         try:
             _set_options(connection)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from flask import Flask, Response
 
-from flask_eventstream import EventStream, asgi
+from flask_eventstream import EventStream, asgi_home, asgi_servers
 from flask_eventstream.asgi import EventStreamASGI
 from harness.waiting import Deadline
 
@@ -456,8 +456,10 @@ def test_an_unknown_server_shows_nothing() -> None:
     """Of a server that is not known, nothing is asked, and no connection is broken off."""
     request = SimpleNamespace(receive=None, send=None)
 
-    assert asgi._signs(request.receive, request.send) == []  # type: ignore[arg-type]
-    assert asgi._break_off({"http_version": "1.1"}, request.receive, request.send) is None  # type: ignore[arg-type]
+    assert asgi_servers.find_signs(request.receive, request.send, None) == []
+    assert (
+        asgi_servers.find_break_off({"http_version": "1.1"}, request.receive, request.send) is None
+    )  # type: ignore[arg-type]
 
 
 def test_what_waits_in_the_server_is_seen() -> None:
@@ -477,11 +479,11 @@ def test_what_waits_in_the_server_is_seen() -> None:
             """What hypercorn hands to an application."""
 
     send: Any = Stream().app_send
-    backlog = asgi._backlog({"http_version": "2"}, send)
+    backlog = asgi_servers.find_backlog({"http_version": "2"}, send)
 
     assert backlog is not None
     assert backlog() == 5
-    assert asgi._backlog({"http_version": "1.1"}, send) is None
+    assert asgi_servers.find_backlog({"http_version": "1.1"}, send) is None
 
 
 def test_a_shared_connection_is_never_broken_off() -> None:
@@ -495,10 +497,10 @@ def test_a_shared_connection_is_never_broken_off() -> None:
 
     send: Any = Cycle().send
 
-    transport = asgi._transport(send, send)
+    transport = asgi_servers.find_transport(send, send)
 
-    assert asgi._break_off({"http_version": "1.1"}, transport, send) is not None
-    assert asgi._break_off({"http_version": "2"}, transport, send) is None
+    assert asgi_servers.find_break_off({"http_version": "1.1"}, transport, send) is not None
+    assert asgi_servers.find_break_off({"http_version": "2"}, transport, send) is None
 
 
 class Connection:
@@ -514,10 +516,10 @@ class Connection:
 def test_a_child_leaves_the_connections_of_streams() -> None:
     """In a forked child the descriptor of each open stream names something else."""
     ours, theirs = socket.socketpair()
-    with ours, theirs, asgi._not_for_children(Connection(ours)):
-        with asgi._not_for_children(Connection(ours)):
+    with ours, theirs, asgi_home.not_for_children(Connection(ours)):
+        with asgi_home.not_for_children(Connection(ours)):
             pass  # another stream on the same connection
-        asgi._leave_streams()
+        asgi_home._leave_streams()
         theirs.settimeout(WITHIN_S)
 
         assert theirs.recv(1) == b""
@@ -528,10 +530,10 @@ def test_a_child_leaves_other_connections_alone() -> None:
     """In a forked child a connection without a stream stays, and so where none can be told."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        with asgi._not_for_children(Connection(ours)):
+        with asgi_home.not_for_children(Connection(ours)):
             pass
-        with asgi._not_for_children(None):
-            asgi._leave_streams()
+        with asgi_home.not_for_children(None):
+            asgi_home._leave_streams()
         ours.send(b"x")
 
         assert theirs.recv(1) == b"x"

@@ -19,7 +19,7 @@ import pytest
 from brokers.hearing import Ear, Loop
 from brokers.programs import COUNTING, ON_DEMAND, PUBLISH, program, run_program
 from brokers.stores import Clock, ClockedSqliteBroker
-from flask_eventstream.brokers import sqlite, sqlite_log
+from flask_eventstream.brokers import sqlite, sqlite_log, sqlite_reader
 from flask_eventstream.brokers.sqlite import SqliteBroker
 from flask_eventstream.errors import BrokerUnavailable
 from flask_eventstream.event import Event
@@ -53,7 +53,7 @@ def open_broker(path: Path) -> Iterator[Open]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """The reading side tries again soon, so that tests of recovery take little time."""
-    monkeypatch.setattr(sqlite, "_RETRY_S", 0.01)
+    monkeypatch.setattr(sqlite_reader, "_RETRY_S", 0.01)
     monkeypatch.setattr(sqlite, "_READ_BUSY_S", 0.05)
 
 
