@@ -77,15 +77,19 @@ def _bars(axes: Axes, panel: Panel, results: Results) -> None:
         color=[_colour(name) for name in names],
     )
     labels = [
-        f" {shown[name]:.3g}" + (f"  ({shown[name] / base:.2g} ×)" if base else "")
+        f" {shown[name]:.3g}" + (f"  ({_short(shown[name] / base)} ×)" if base else "")
         for name in names
     ]
     axes.bar_label(bars, labels=labels, fontsize=7)
     if shown:
         axes.set_xscale("log")
         # Room for the labels.
-        axes.set_xlim(min(shown.values()) / 3, max(shown.values()) * 12)
+        axes.set_xlim(min(shown.values()) / 3, max(shown.values()) * 40)
     axes.tick_params(labelsize=7)
+
+
+def _short(ratio: float) -> str:
+    return f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.2g}"  # noqa: PLR2004  no 1.5e+02
 
 
 def _colour(name: str) -> str:
