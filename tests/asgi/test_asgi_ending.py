@@ -69,6 +69,10 @@ def test_sigterm_says_goodbye(kind: str, launch: Launch, channel: str) -> None:
         assert_said_goodbye(numbers)
 
 
+def wait_written(site: Site, writes: int) -> None:
+    wait_until(lambda: site.stats()["deliveries"] >= writes, what=f"{writes} writes")
+
+
 @pytest.mark.parametrize("kind", ASGI_KINDS)
 def test_a_client_that_takes_nothing_delays_nothing(
     kind: str, launch: Launch, channel: str
@@ -80,7 +84,7 @@ def test_a_client_that_takes_nothing_delays_nothing(
         for number in range(6):
             # More than the kernel's buffers take: some of it waits in the server.
             site.publisher.publish(f"{number} {'x' * 3_000_000}", channel=channel)
-        wait_until(lambda: site.stats()["deliveries"] >= 6, what="all of it to be written")
+            wait_written(site, number + 1)
 
         assert site.server.stop(within_s=5)
 
