@@ -9,7 +9,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -1342,3 +1342,45 @@ def test_a_slow_reader_slows_its_feed(play: Play) -> None:
         assert hub.stats().ended == {"finished": 1}
 
     play(scenario)
+
+
+class Closings(_socket.socket):
+    """A socket that notes when it is closed by its number."""
+
+    numbers: ClassVar[list[int]] = []
+
+    def close(self) -> None:
+        if self.fileno() >= 0:
+            self.numbers.append(self.fileno())
+        super().close()
+
+
+def test_a_feed_is_not_closed_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that leaves while its feed is connected does not end what got the feed's number.
+
+    uvloop closes the descriptor itself, and would close such a socket once more.
+    """
+    monkeypatch.setattr(Closings, "numbers", [])
+
+    async def scenario(stage: Stage) -> None:
+        hub = stage.hub()
+        pump, ours = socket.socketpair()
+        feed = Closings(fileno=ours.detach())
+        feed.settimeout(0)
+        stage.client(hub, feed=feed)
+        (stream,) = hub._streams
+        for _ in range(1000):
+            if stream.feed is not None:
+                break
+            await asyncio.sleep(0)
+        assert stream.opening is not None
+        stream.opening.cancel()
+        await until(lambda: not hub.stats().streams, what="the stream to be gone")
+
+        pump.settimeout(10)
+        while pump.recv(10):
+            pass  # the word to begin may be on its way
+        assert Closings.numbers == []
+        pump.close()
+
+    perform(LOOPS["uvloop"], scenario)

@@ -200,7 +200,9 @@ class Hub:
         stream.write(preamble)
         stream.opened = True
         stream.feed = Feed(stream, failed=adoption.feed_failed, now_s=self.loop.time())
-        await self._connect(stream.feed, feed)
+        # Shielded: where connecting is cancelled uvloop closes a socket of the C class twice, the
+        # second time by its number, which another thread may have got meanwhile.
+        await asyncio.shield(self._connect(stream.feed, feed))
 
     async def _connect(self, protocol: asyncio.Protocol, sock: _socket.socket | Carrier) -> None:
         if not isinstance(sock, _socket.socket):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 from collections.abc import Callable
@@ -116,7 +117,8 @@ def test_more_streams_than_descriptors(launch: Launch, channel: str) -> None:
 
         assert reader.next_event()["data"] == "again"
     (line,) = [line for line in site.server.log().splitlines() if "stream was sent away" in line]
-    assert f"{ROOM} are open, all that the limit on open files allows: raise ulimit -n" in line
+    # Some that came meanwhile may be open before the first that is sent away.
+    assert re.search(r"\d+ are open, all that the limit on open files allows: raise ulimit", line)
 
 
 def test_streams_over_tls_of_uvicorn(tmp_path: Path, launch: Launch, channel: str) -> None:
