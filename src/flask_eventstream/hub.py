@@ -202,7 +202,12 @@ class Hub:
         stream.feed = Feed(stream, failed=adoption.feed_failed, now_s=self.loop.time())
         # Shielded: where connecting is cancelled uvloop closes a socket of the C class twice, the
         # second time by its number, which another thread may have got meanwhile.
-        await asyncio.shield(self._connect(stream.feed, feed))
+        await asyncio.shield(self._connect_feed(stream.feed, feed))
+
+    async def _connect_feed(self, feed: Feed, sock: _socket.socket) -> None:
+        await self._connect(feed, sock)
+        if feed.stopped:
+            feed.stop()  # not before: it would be closed twice, too
 
     async def _connect(self, protocol: asyncio.Protocol, sock: _socket.socket | Carrier) -> None:
         if not isinstance(sock, _socket.socket):

@@ -238,22 +238,21 @@ class Feed(asyncio.Protocol):
     the pump's thread waits in its ``send``.
     """
 
-    __slots__ = ("_at_line_start", "_failed", "_stopped", "_stream", "_transport", "wrote_at_s")
+    __slots__ = ("_at_line_start", "_failed", "_stream", "_transport", "stopped", "wrote_at_s")
 
     def __init__(self, stream: Stream, *, failed: Callable[[], bool], now_s: float) -> None:
         self._stream = stream
         self._failed = failed
         self._transport: asyncio.Transport | None = None
-        self._stopped = False
+        self.stopped = False
+        """True when the client left, perhaps while this was connected."""
         self._at_line_start = True
         self.wrote_at_s = now_s
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The loop has the socket."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
-        if self._stopped:
-            self._transport.abort()  # the client left while this was connected
-        else:
+        if not self.stopped:
             self._transport.write(BEGIN)
 
     def data_received(self, data: bytes) -> None:
@@ -285,6 +284,6 @@ class Feed(asyncio.Protocol):
 
     def stop(self) -> None:
         """Nobody reads the stream any more: the pump's next write fails."""
-        self._stopped = True
+        self.stopped = True
         if self._transport is not None:
             self._transport.abort()
