@@ -186,6 +186,10 @@ class Server:
         self._reap()
         return True
 
+    def wait_ended(self, within_s: float = STOP_WITHIN_S) -> None:
+        """Wait until the process that was started has ended without being asked."""
+        wait_until(self._leader_ended, within_s=within_s, what=f"the end of {self!r}")
+
     def kill(self) -> None:
         """SIGKILL the whole tree and wait until no process of it is left. Safe to repeat."""
         if self._ended:
