@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -70,7 +71,9 @@ class Listening:
         self._output, self._errors = folder / "output", folder / "errors"
         with self._output.open("wb") as output, self._errors.open("wb") as errors:
             self.process = subprocess.Popen(
-                command("listen", *channels),
+                # As in a terminal. A shell ignores SIGINT for what it runs in the background, such
+                # as these tests, and children inherit that.
+                ["env", "--default-signal=INT", *command("listen", *channels)],
                 cwd=folder,
                 stdout=output,
                 stderr=errors,
@@ -153,7 +156,7 @@ def test_listen_prints_each_event(folder: Path, publisher: Publisher) -> None:
 def test_listen_can_be_interrupted(folder: Path) -> None:
     """Ctrl-C ends `flask sse listen` soon, and without a traceback."""
     with listening(folder, "news") as listener:
-        listener.process.send_signal(2)
+        listener.process.send_signal(signal.SIGINT)
         began_s = time.monotonic()
 
         assert listener.process.wait(WITHIN_S) == 1
