@@ -10,7 +10,8 @@ import pytest
 
 from flask_eventstream.errors import EndReason
 from flask_eventstream.event import Event
-from flask_eventstream.fanout import FanOut, Group
+from flask_eventstream.fanout import FanOut
+from flask_eventstream.groups import Group
 from flask_eventstream.log import Entry
 from harness.stage import LOOPS, Stage, perform
 

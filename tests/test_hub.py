@@ -1189,7 +1189,7 @@ def test_every_stream_leaves_no_trace(play: Play) -> None:
         await until(lambda: hub.stats().streams == 0, what="all streams to be gone")
 
         assert not hub._groups
-        assert not hub._groups_of
+        assert not hub._groups._of
         assert not hub._waiting
         assert not +hub._readers
 

@@ -20,7 +20,7 @@ FILES = {path.relative_to(ROOT).as_posix(): path for path in sorted(ROOT.rglob("
 THREADS_ONLY_IN = {"native.py"}
 FLASK_ONLY_IN = {"extension.py", "views.py", "cli.py", "compat.py"}
 REDIS_ONLY_IN = {
-    f"brokers/redis{part}.py" for part in ("", "_cluster", "_feed", "_servers", "_slots", "_url")
+    f"brokers/redis{part}.py" for part in ("", "_cluster", "_servers", "_session", "_slots", "_url")
 }
 # Commands and helpers for tests stand on the public names, as a user's program does.
 DOOR_ONLY_IN = {"cli.py", "testing.py"}

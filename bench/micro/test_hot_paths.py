@@ -15,7 +15,8 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from flask_eventstream.catchup import CatchUp
 from flask_eventstream.event import Event
-from flask_eventstream.fanout import FanOut, Group
+from flask_eventstream.fanout import FanOut
+from flask_eventstream.groups import Group
 from flask_eventstream.head import rewrite_head
 from flask_eventstream.log import Entry, Replay
 from flask_eventstream.position import Position, compose, decompose

@@ -15,51 +15,14 @@ from collections import deque
 from collections.abc import Iterator
 from itertools import islice
 
-from flask_eventstream.cursor import Cursor
 from flask_eventstream.errors import EndReason
+from flask_eventstream.groups import Group
 from flask_eventstream.head import encode_chunk
-from flask_eventstream.log import Entry
 from flask_eventstream.stream import Stream
 
-__all__ = ["FanOut", "Group"]
+__all__ = ["FanOut"]
 
 _SLICE = 64
-
-
-class Group:
-    """The live streams of one set of channels. They all get the same bytes."""
-
-    __slots__ = ("channels", "cursor", "ended", "frames", "streams", "wrote_at_s")
-
-    def __init__(
-        self,
-        channels: tuple[str, ...],
-        *,
-        ended: set[str],
-        now_s: float,
-        cursor: Cursor | None = None,
-    ) -> None:
-        self.channels = channels
-        self.cursor = cursor or Cursor()
-        self.streams: set[Stream] = set()
-        self.frames: list[bytes] = []
-        """What the streams get with the next write."""
-        self.ended = ended
-        """Channels that are ended."""
-        self.wrote_at_s = now_s
-
-    @property
-    def over(self) -> bool:
-        """True where no channel can bring anything more."""
-        return len(self.ended) == len(self.channels)
-
-    def add(self, entry: Entry) -> None:
-        """Give an entry to the streams, with the next write."""
-        self.frames.append(self.cursor.frame(entry))
-        if entry.event is None:
-            self.ended.add(entry.channel)
-        else:
-            self.ended.discard(entry.channel)
 
 
 class _Job:

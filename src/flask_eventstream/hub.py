@@ -13,15 +13,14 @@ import asyncio
 import contextlib
 import functools
 import logging
-import socket
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 from flask_eventstream.brokers import Broker, Listener
 from flask_eventstream.catchup import CatchUp
 from flask_eventstream.config import Config
+from flask_eventstream.connecting import connect, connect_feed
 from flask_eventstream.errors import EndReason
 from flask_eventstream.event import (
     COMMENT,
@@ -30,13 +29,14 @@ from flask_eventstream.event import (
     encode_padding,
     encode_retry,
 )
-from flask_eventstream.fanout import FanOut, Group
+from flask_eventstream.fanout import FanOut
+from flask_eventstream.groups import Group, Groups
 from flask_eventstream.head import rewrite_head, says_http_1_1, status_of
 from flask_eventstream.log import Entry, Replay
 from flask_eventstream.native import start_thread
 from flask_eventstream.pages import Pages
 from flask_eventstream.sink import Sink
-from flask_eventstream.stream import Adoption, Carrier, Feed, Stream
+from flask_eventstream.stream import Adoption, Feed, Stream
 from flask_eventstream.subscription import Subscription
 
 __all__ = ["Hub", "Stats"]
@@ -107,8 +107,7 @@ class Hub:
         self._random = random
         self._released = released
         self._streams: dict[Stream, tuple[str, ...]] = {}
-        self._groups: dict[tuple[str, ...], Group] = {}
-        self._groups_of: dict[str, list[Group]] = {}
+        self._groups = Groups()
         self._waiting: dict[str, set[Subscription]] = {}
         self._readers: Counter[str] = Counter()
         self._fan_out = FanOut(loop)
@@ -153,7 +152,7 @@ class Hub:
 
     async def _open(self, stream: Stream, adoption: Adoption, *, refused: bool) -> None:
         try:
-            await self._connect(stream, adoption.client)
+            await connect(self.loop, stream, adoption.client)
             stream.set_max_buffer(self._config.max_buffer_bytes)
             stream.ends_at_s = self._end_of_life(adoption.lifetime_s)
             if adoption.sink is not None:
@@ -200,26 +199,7 @@ class Hub:
         stream.write(preamble)
         stream.opened = True
         stream.feed = Feed(stream, failed=adoption.feed_failed, now_s=self.loop.time())
-        # Shielded: where connecting is cancelled uvloop closes a socket of the C class twice, the
-        # second time by its number, which another thread may have got meanwhile.
-        await asyncio.shield(self._connect_feed(stream.feed, feed))
-
-    async def _connect_feed(self, feed: Feed, sock: _socket.socket) -> None:
-        await self._connect(feed, sock)
-        if feed.stopped:
-            feed.stop()  # not before: it would be closed twice, too
-
-    async def _connect(self, protocol: asyncio.Protocol, sock: _socket.socket | Carrier) -> None:
-        if not isinstance(sock, _socket.socket):
-            sock.connect(protocol)
-            return
-        # The loops take the C class as well as its subclass.
-        accepted = cast("socket.socket", sock)
-        await self.loop.connect_accepted_socket(lambda: protocol, accepted)
-        if not isinstance(self.loop, asyncio.BaseEventLoop):
-            # uvloop closes the descriptor, and then a C socket once more by its number, which may
-            # be another thread's by then. It needs the socket for nothing else.
-            sock.detach()
+        await connect_feed(self.loop, stream.feed, feed)
 
     async def _follow(self, stream: Stream, adoption: Adoption, preamble: bytes) -> None:
         """Replay what the client missed, then make it live (see subscription.py)."""
@@ -280,9 +260,7 @@ class Hub:
                 now_s=self.loop.time(),
                 cursor=catch_up.cursor,
             )
-            self._groups[channels] = group
-            for channel in channels:
-                self._groups_of.setdefault(channel, []).append(group)
+            self._groups.add(group)
         else:
             # What the group is about to be given, the stream has got from the log.
             self._fan_out.seal(group)
@@ -313,7 +291,7 @@ class Hub:
         """Give new entries to whom they are for."""
         self._pages.heard(entries)
         for entry in entries:
-            for group in self._groups_of.get(entry.channel, ()):
+            for group in self._groups.of(entry.channel):
                 group.add(entry)
                 self._fan_out.ready(group)
             for subscription in self._waiting.get(entry.channel, ()):
@@ -322,7 +300,7 @@ class Hub:
     def interrupted(self, channels: Collection[str] | None, position: str) -> None:
         """Tell live readers of what is gone; let waiting ones read the log again."""
         self._pages.forget(channels)
-        for group in self._groups.values():
+        for group in self._groups:
             gone = [c for c in group.channels if channels is None or c in channels]
             if gone:
                 group.frames.append(
@@ -355,15 +333,7 @@ class Hub:
             self.loop.call_later(_LINGER_S, self._rest)
 
     def _leave(self, stream: Stream, channels: tuple[str, ...]) -> None:
-        group = self._groups.get(channels)
-        if group is not None:
-            group.streams.discard(stream)
-            if not group.streams:
-                del self._groups[channels]
-                for channel in channels:
-                    self._groups_of[channel].remove(group)
-                    if not self._groups_of[channel]:
-                        del self._groups_of[channel]
+        self._groups.leave(stream, channels)
         self._readers.subtract(channels)
         unread = [channel for channel in channels if self._readers[channel] <= 0]
         for channel in unread:
@@ -390,7 +360,7 @@ class Hub:
         beat_waiting = self._beat_waiting_at_s <= silent_since_s
         if beat_waiting:
             self._beat_waiting_at_s = now_s
-        for group in self._groups.values():
+        for group in self._groups:
             if group.wrote_at_s <= silent_since_s:
                 group.frames.append(COMMENT)
                 self._fan_out.ready(group)

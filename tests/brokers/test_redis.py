@@ -652,7 +652,7 @@ def test_a_broken_connection_is_not_mended_behind_the_session(
     listener: Any = ear.listener
 
     async def break_and_come() -> None:
-        await listener._connection.disconnect(nowait=True)
+        await listener._session._connection.disconnect(nowait=True)
         await listener.subscribe(["b"])
 
     loop.run(break_and_come())

@@ -162,7 +162,7 @@ def test_a_new_retention_replaces_the_old(open_log: Open) -> None:
     open_log(Retention(length=7))
     open_log(Retention(length=3))
 
-    assert open_log(None)._retention == Retention(length=3)
+    assert open_log(None)._trimming._retention == Retention(length=3)
 
 
 def test_a_long_log_is_trimmed(open_log: Open, path: Path, clock: Clock) -> None:
@@ -304,7 +304,7 @@ def test_news_are_reported_gone_once(open_log: Open) -> None:
     since = log.head
     publish(log, "a", *numbered(3))
     with log._writing():
-        log._remove("a", log.head)
+        log._trimming._remove("a", log.head)
 
     first = log.news({"a"}, since)
     second = log.news({"a"}, first.head)

@@ -1,10 +1,10 @@
 """The reading side of the Redis broker: one connection for all channels of a process.
 
 One connection is subscribed to every channel that has a reader here; a second one reads logs. Both
-belong to the hub's loop. redis-py connects, and speaks the protocol; but its own pub/sub object
-mends a broken connection in silence, and a gap in silence is what must not be. So each connection
-is a *session*: subscribe to all channels, read the log from where each of them was left (what
-comes meanwhile is held), then live. When the session breaks, the next one does the same.
+belong to the hub's loop. redis-py's own pub/sub object mends a broken connection in silence, and a
+gap in silence is what must not be. So each connection is a *session* (see redis_session.py):
+subscribe to all channels, read the log from where each of them was left (what comes meanwhile is
+held), then live. When the session breaks, the next one does the same.
 """
 
 from __future__ import annotations
@@ -13,15 +13,14 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
-
-from redis.exceptions import RedisError
 
 from flask_eventstream.brokers.broker import Inbox
 from flask_eventstream.brokers.message import Unreadable, decode_message
 from flask_eventstream.brokers.redis_log import diagnose
 from flask_eventstream.brokers.redis_reader import LogReader
+from flask_eventstream.brokers.redis_session import FAILURES, Session
 from flask_eventstream.errors import BrokerUnavailable
 from flask_eventstream.log import Arrival, Entry, Replay
 from flask_eventstream.position import Position
@@ -30,12 +29,6 @@ __all__ = ["RedisListener"]
 
 _LOGGER = logging.getLogger("flask_eventstream")
 
-#: Seconds of silence after which the server is asked whether it is there, and after which the
-#: connection counts as broken. A stalled network shows no other sign.
-_PING_S = 2.0
-_SILENT_S = 5.0
-#: Seconds for connecting.
-_ANSWER_S = 5.0
 #: Seconds between two tries: at once, and then not so often that it would be a burden.
 _RETRIES_S = (0.05, 0.1, 0.2, 0.5, 1.0)
 #: Seconds for which a channel without readers stays subscribed: somebody reloads the page.
@@ -49,8 +42,6 @@ _BATCH = 500
 _MAX_HELD = 50_000
 #: The offset of an entry that is in no log: greater than all, so no replay can have given it.
 _NEVER_LOGGED = 2**63 - 1
-
-_FAILURES = (RedisError, OSError, asyncio.TimeoutError)
 
 
 class _Followed:
@@ -109,15 +100,11 @@ class RedisListener:
         self._in_trouble = in_trouble
         self._followed: dict[str, _Followed] = {}
         self._held: list[tuple[Entry, Position | None]] | None = []
-        self._connection: Any = None
+        self._session: Session | None = None
         self._ready = asyncio.Event()
         self._open_channels: set[str] = set()
         self._few = asyncio.Semaphore(_PAGES_AT_ONCE)
-        self._pings = 0
-        self._pongs: dict[bytes, asyncio.Future[None]] = {}
-        self._heard_s = 0.0
         self._waiting: set[asyncio.Task[Any]] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
         self._complained = False
         self.unreadable: Counter[str] = Counter()
         """Messages that were skipped, by what was wrong with them."""
@@ -131,10 +118,9 @@ class RedisListener:
         for channel in channels:
             self._followed.setdefault(channel, _Followed()).wanted = True
         with self._pending():
-            if new and self._connection is not None:
-                # A failure is the session's to notice, and the next session subscribes to all.
-                with contextlib.suppress(*_FAILURES):
-                    await self._send(self._verb("SUBSCRIBE"), *new)
+            if new and self._session is not None:
+                # Where it fails, the next session subscribes to all.
+                await self._session.try_to_send(self._verb("SUBSCRIBE"), *new)
             for channel in channels:
                 await self._followed[channel].live.wait()
 
@@ -163,14 +149,18 @@ class RedisListener:
         with self._pending():
             while True:
                 await self._ready.wait()
-                session = self._connection
+                session = self._session
                 try:
                     async with self._few:
                         if self._is_node:
                             await self._open_channel(channels[0])
                         replay = await self._reader.replay(channels, after)
-                    await self._heard_all(session)
-                except (*_FAILURES, BrokerUnavailable) as error:
+                    # The page may have what is still on its way here. Whoever gets the page is
+                    # live after it and would get that again; those who are live would get it
+                    # never, if it counted as delivered. A later session would prove nothing:
+                    # what was missed between is its to read.
+                    await _living(session).heard_all()
+                except (*FAILURES, BrokerUnavailable) as error:
                     self._complain(error)
                     await asyncio.sleep(_RETRIES_S[-1])
                 else:
@@ -200,8 +190,8 @@ class RedisListener:
 
     def restart(self) -> None:
         """End the session; the next one catches up."""
-        if self._connection is not None:
-            self._keep(self._connection.disconnect(nowait=True))
+        if self._session is not None:
+            self._session.cut()
 
     # ---- sessions
 
@@ -210,8 +200,8 @@ class RedisListener:
         try:
             while True:
                 try:
-                    await self._session()
-                except (*_FAILURES, BrokerUnavailable) as error:
+                    await self._one_session()
+                except (*FAILURES, BrokerUnavailable) as error:
                     self._complain(error)
                     self._in_trouble()
                 except Exception:
@@ -223,60 +213,26 @@ class RedisListener:
         finally:
             await self._reader.close()
 
-    async def _session(self) -> None:
+    async def _one_session(self) -> None:
         await self._reader.begin()
-        connection = self._reader.make_connection()
-        tasks: list[asyncio.Task[None]] = []
+        session = Session(self._loop, self._reader.make_connection(), self._take)
         try:
-            await asyncio.wait_for(connection.connect(), _ANSWER_S)
+            await session.connect()
             self._held = []
             self._open_channels.clear()
-            self._heard_s = self._loop.time()
-            self._connection = connection
-            works = (self._read(connection), self._watch(connection), self._catch_up())
-            tasks += [self._loop.create_task(work) for work in works]
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-            for task in done:
-                task.result()
+            self._session = session
+            await session.run(self._catch_up(session))
         finally:
-            self._connection = None
-            for heard in self._pongs.values():
-                if not heard.done():
-                    heard.set_exception(ConnectionError("the session ended"))
+            self._session = None
             for followed in self._followed.values():
                 followed.live.clear()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            with contextlib.suppress(*_FAILURES):
-                await connection.disconnect(nowait=True)
+            await session.close()
 
-    async def _read(self, connection: Any) -> None:
-        while True:
-            answer = await connection.read_response(disable_decoding=True)
-            self._heard_s = self._loop.time()
-            if not isinstance(answer, list):
-                self._pong(answer)  # to a connection that is subscribed to nothing
-            elif answer[0] == b"pong":
-                self._pong(answer[1])
-            else:
-                self._take(answer)
-
-    async def _watch(self, connection: Any) -> None:
-        while True:
-            await asyncio.sleep(_PING_S / 2)
-            silent_s = self._loop.time() - self._heard_s
-            if silent_s > _SILENT_S:
-                raise asyncio.TimeoutError(f"it has been silent for {silent_s:.0f} s")
-            if silent_s > _PING_S:
-                # Not awaited: where the network takes nothing more, it would wait for ever.
-                self._keep(self._try_to_send("PING"))
-
-    async def _catch_up(self) -> None:
+    async def _catch_up(self, session: Session) -> None:
         """Subscribe to all, read what was missed, then let go what was held meanwhile."""
         channels = list(self._followed)
         for batch in _batches(channels, 1 if self._is_node else _BATCH):
-            await self._send(self._verb("SUBSCRIBE"), *batch)
+            await session.send(self._verb("SUBSCRIBE"), *batch)
         for channel in channels:
             if channel in self._followed:
                 await self._followed[channel].live.wait()
@@ -339,11 +295,6 @@ class RedisListener:
             else:
                 raise ConnectionError("more arrived than can be held while catching up")
 
-    def _pong(self, token: bytes) -> None:
-        heard = self._pongs.get(token)
-        if heard is not None and not heard.done():
-            heard.set_result(None)
-
     def _understand(self, channel: str, data: bytes) -> tuple[Entry, Position | None] | None:
         try:
             message = decode_message(data)
@@ -385,7 +336,7 @@ class RedisListener:
 
     def _drop(self, channels: Iterable[str]) -> None:
         unwanted = {c: f for c in channels if (f := self._followed.get(c)) and not f.wanted}
-        if self._connection is not None:
+        if self._session is not None:
             # An answer that is under way must not be taken for one to a later subscription.
             early = [
                 channel for channel, followed in unwanted.items() if not followed.live.is_set()
@@ -395,54 +346,14 @@ class RedisListener:
             unwanted = {c: f for c, f in unwanted.items() if c not in early}
         for channel in unwanted:
             del self._followed[channel]
-        if unwanted and self._connection is not None:
-            self._keep(self._unsubscribe(unwanted))
+        if unwanted and self._session is not None:
+            self._session.keep(self._unsubscribe(self._session, unwanted))
 
-    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run something that nobody waits for; the loop itself would forget it."""
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _heard_all(self, session: Any) -> None:
-        """Wait until everything that the server has sent so far on a session is delivered.
-
-        A page of the log may have what is still on its way here. Whoever has the page is live
-        after it and would get that again; those who are live would get it never, if it counted
-        as delivered. A later session would prove nothing: what was missed between is its to read.
-        """
-        self._check(session)
-        self._pings += 1
-        token = str(self._pings)
-        heard: asyncio.Future[None] = self._loop.create_future()
-        self._pongs[token.encode()] = heard
-        try:
-            await self._send("PING", token)
-            await heard
-        finally:
-            self._pongs.pop(token.encode(), None)
-        self._check(session)
-
-    def _check(self, session: Any) -> None:
-        if session is None or session is not self._connection:
-            raise ConnectionError("the session ended")
-
-    async def _unsubscribe(self, channels: Iterable[str]) -> None:
+    async def _unsubscribe(self, session: Session, channels: Iterable[str]) -> None:
         # Somebody may have come back since; then this would end what they asked for.
         unread = [channel for channel in channels if channel not in self._followed]
         if unread:
-            await self._try_to_send(self._verb("UNSUBSCRIBE"), *unread)
-
-    async def _send(self, *command: str) -> None:
-        connection = self._connection
-        # redis-py would connect anew, a connection that no session reads.
-        if connection is None or not connection.is_connected:
-            raise ConnectionError("the session ended")
-        await connection.send_command(*command)
-
-    async def _try_to_send(self, *command: str) -> None:
-        with contextlib.suppress(*_FAILURES):
-            await self._send(*command)
+            await session.try_to_send(self._verb("UNSUBSCRIBE"), *unread)
 
     def _recovered(self) -> None:
         if self._complained:
@@ -469,6 +380,12 @@ class RedisListener:
             yield
         finally:
             self._waiting.discard(task)
+
+
+def _living(session: Session | None) -> Session:
+    if session is None:
+        raise ConnectionError("the session ended")
+    return session
 
 
 def _batches(channels: Sequence[str], size: int) -> Iterator[Sequence[str]]:

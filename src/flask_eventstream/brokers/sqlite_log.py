@@ -6,9 +6,8 @@ other, and ``synchronous`` is NORMAL: a killed process loses nothing, a power cu
 moments. What a power cut took is not passed over in silence: each boot of the machine opens a new
 *epoch*, and positions of an older epoch count only as far as the file still has them.
 
-Two retentions: what a reader may get is bounded exactly, at each read, by `Retention`; what lies
-in the file is trimmed now and then, and never younger than `_LIVE_S`, because readers in other
-processes hear of an event by finding it in the file.
+What a reader may get is bounded exactly, at each read, by `Retention`; what lies in the file is
+another matter (see sqlite_trimming.py).
 
 Nothing here knows of loops or threads.
 """
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from flask_eventstream.brokers.sqlite_file import SqliteFile
+from flask_eventstream.brokers.sqlite_trimming import Trimming
 from flask_eventstream.errors import InvalidEvent
 from flask_eventstream.event import Event
 from flask_eventstream.log import Arrival, Entry, Replay, Retention, take_page
@@ -34,16 +34,6 @@ __all__ = ["LogFile", "News"]
 
 #: Entries of one look for news.
 _NEWS = 1000
-
-#: Milliseconds for which every event stays in the file, whatever the retention: how long the
-#: reader of another process may be stopped (a slow disk, a suspended process) and lose nothing.
-_LIVE_MS = 10_000
-
-#: Every so many appended events the oldest of the file are looked at, and at most twice as many
-#: removed: the file shrinks faster than it grows, and no single publish pays for a big clean-up.
-_SWEEP_EVERY = 256
-#: Every so many, channels without an event for long are forgotten.
-_FORGET_EVERY = 65_536
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS sse_events (
@@ -119,10 +109,10 @@ class LogFile(SqliteFile):
         self._clock = clock
         super().__init__(path, schema=_SCHEMA, busy_s=busy_s)
         with self._translating(), self._writing():
-            self._retention = self._agreed_retention(retention)
+            self._trimming = Trimming(self._db, retention, clock)
             self.epoch, self.began_ms = self._current_epoch()
             self.began_after = self._last_epochs_end()
-            self._forget_channels()
+            self._trimming.forget_channels()
 
     @property
     def head(self) -> int:
@@ -143,13 +133,7 @@ class LogFile(SqliteFile):
     def _append_one(self, channel: str, event: Event | None, now_ms: int) -> int:
         sequence = self._insert(channel, event, now_ms)
         stored = self._touch(channel, sequence if event is None else 0, now_ms)
-        # Trimmed when a quarter more than needed lies there: cheap on average.
-        if stored > self._retention.length + self._retention.length // 4 + 64:
-            self._trim(channel, now_ms)
-        if sequence % _SWEEP_EVERY == 0:
-            self._sweep(now_ms)
-        if sequence % _FORGET_EVERY == 0:
-            self._forget_channels()
+        self._trimming.appended(channel, sequence, stored)
         return sequence
 
     def arrive(self, channels: Sequence[str], after: str | None) -> Arrival | None:
@@ -240,53 +224,6 @@ class LogFile(SqliteFile):
         ).fetchone()
         return int(row[0])
 
-    def _trim(self, channel: str, now_ms: int) -> None:
-        excess = self._beyond_length(channel)
-        last = self._db.execute(
-            "SELECT max(sequence) FROM sse_events"
-            " WHERE channel = ? AND sequence <= ? AND at_ms < ?",
-            (channel, excess, now_ms - _LIVE_MS),
-        ).fetchone()[0]
-        if last is not None:
-            self._remove(channel, last)
-        else:
-            # All of it is too young to go: look again only when as much has come once more.
-            self._db.execute("UPDATE sse_channels SET stored = 0 WHERE channel = ?", (channel,))
-
-    def _remove(self, channel: str, last: int) -> None:
-        self._db.execute(
-            "DELETE FROM sse_events WHERE channel = ? AND sequence <= ?", (channel, last)
-        )
-        self._db.execute(
-            "UPDATE sse_channels SET trimmed = max(trimmed, ?), stored ="
-            " (SELECT count(*) FROM sse_events WHERE channel = ?) WHERE channel = ?",
-            (last, channel, channel),
-        )
-
-    def _sweep(self, now_ms: int) -> None:
-        oldest = self._db.execute(
-            "SELECT channel, sequence, at_ms FROM sse_events ORDER BY sequence LIMIT ?",
-            (2 * _SWEEP_EVERY,),
-        ).fetchall()
-        before_ms = now_ms - max(_LIVE_MS, int(self._retention.age_s * 1000))
-        expired = {channel: last for channel, last, at_ms in oldest if at_ms < before_ms}
-        for channel, last in expired.items():
-            self._remove(channel, last)
-
-    def _forget_channels(self) -> None:
-        before_ms = self._now_ms() - int(self._retention.forget_s * 1000)
-        forgotten = self._db.execute(
-            "DELETE FROM sse_channels WHERE touched_ms < ? AND NOT EXISTS"
-            " (SELECT 1 FROM sse_events WHERE sse_events.channel = sse_channels.channel)"
-            " RETURNING trimmed",
-            (before_ms,),
-        ).fetchall()
-        if forgotten:
-            self._db.execute(
-                "UPDATE sse_log SET floor = max(floor, ?)",
-                (max(trimmed for (trimmed,) in forgotten),),
-            )
-
     def _ends(self, channels: Collection[str]) -> dict[str, int]:
         statement = "SELECT channel, ended FROM sse_channels WHERE ended AND channel IN "
         rows = self._db.execute(statement + _marks(channels), tuple(channels))
@@ -316,23 +253,14 @@ class LogFile(SqliteFile):
         ).fetchone()
         if row is None:
             return start < int(self._db.execute("SELECT floor FROM sse_log").fetchone()[0])
-        if start < row[0] or start < self._beyond_length(channel):
+        if start < row[0] or start < self._trimming.beyond_length(channel):
             return True
         following = self._db.execute(
             "SELECT at_ms FROM sse_events WHERE channel = ? AND sequence > ?"
             " ORDER BY sequence LIMIT 1",
             (channel, start),
         ).fetchone()
-        return following is not None and following[0] < self._expired_ms()
-
-    def _beyond_length(self, channel: str) -> int:
-        """The newest sequence that the history's length excludes; 0 where all of it fits."""
-        row = self._db.execute(
-            "SELECT sequence FROM sse_events WHERE channel = ?"
-            " ORDER BY sequence DESC LIMIT 1 OFFSET ?",
-            (channel, self._retention.length),
-        ).fetchone()
-        return int(row[0]) if row else 0
+        return following is not None and following[0] < self._trimming.expired_ms()
 
     def _page(self, channels: Sequence[str], start: int) -> tuple[list[Any], bool]:
         # From the first young enough on, and not each that is: after a clock was set back, an older
@@ -343,9 +271,9 @@ class LogFile(SqliteFile):
                 SELECT sequence FROM sse_events
                 WHERE channel = ?1 AND sequence > ?2 AND at_ms >= ?3 ORDER BY sequence LIMIT 1
             ) ORDER BY sequence"""
-        starts = {name: max(start, self._beyond_length(name)) for name in channels}
+        starts = {name: max(start, self._trimming.beyond_length(name)) for name in channels}
         parts = [
-            self._db.execute(statement, (name, after, self._expired_ms()))
+            self._db.execute(statement, (name, after, self._trimming.expired_ms()))
             for name, after in starts.items()
         ]
         try:
@@ -353,19 +281,6 @@ class LogFile(SqliteFile):
         finally:
             for part in parts:
                 part.close()
-
-    def _agreed_retention(self, asked: Retention | None) -> Retention:
-        row = self._db.execute("SELECT length, age_s FROM sse_log").fetchone()
-        remembered = Retention(*row) if row else Retention()
-        if row is None or asked not in (None, remembered):
-            agreed = asked or remembered
-            self._db.execute(
-                "INSERT INTO sse_log (one, length, age_s) VALUES (1, ?, ?) ON CONFLICT (one)"
-                " DO UPDATE SET length = excluded.length, age_s = excluded.age_s",
-                (agreed.length, agreed.age_s),
-            )
-            return agreed
-        return remembered
 
     def _current_epoch(self) -> tuple[str, int]:
         # The inode too: a copy that was put in the file's place has a past of its own.
@@ -401,9 +316,6 @@ class LogFile(SqliteFile):
 
     def _now_ms(self) -> int:
         return int(self._clock() * 1000)
-
-    def _expired_ms(self) -> int:
-        return self._now_ms() - int(self._retention.age_s * 1000)
 
 
 def _size_of(row: Any) -> int:
