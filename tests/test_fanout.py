@@ -42,7 +42,8 @@ def play(request: pytest.FixtureRequest) -> Play:
 def a_group(count: int, *channels: str) -> tuple[Group, list[Listed]]:
     group = Group(channels or ("sse",), ended=set(), now_s=0.0)
     streams = [Listed() for _ in range(count)]
-    group.streams.update(streams)  # type: ignore[arg-type]
+    for stream in streams:
+        group.join(stream)  # type: ignore[arg-type]
     return group, streams
 
 
@@ -159,7 +160,7 @@ def test_who_comes_after_the_seal_gets_only_what_is_newer(play: Play) -> None:
         give(fan_out, group, "a")
         fan_out.seal(group)
         second = Listed()
-        group.streams.add(second)  # type: ignore[arg-type]
+        group.join(second)  # type: ignore[arg-type]
         give(fan_out, group, "b")
         await turns(3)
 

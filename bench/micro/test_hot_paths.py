@@ -81,7 +81,8 @@ def fan_out_of(streams: int) -> tuple[Turns, FanOut, Group]:
     turns = Turns()
     fan_out = FanOut(cast("asyncio.AbstractEventLoop", turns))
     group = Group(("sse",), ended=set(), now_s=0.0)
-    group.streams.update(cast("list[Stream]", [Mute() for _ in range(streams)]))
+    for _ in range(streams):
+        group.join(cast("Stream", Mute()))
     return turns, fan_out, group
 
 

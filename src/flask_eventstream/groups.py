@@ -26,7 +26,8 @@ class Group:
     ) -> None:
         self.channels = channels
         self.cursor = cursor or Cursor()
-        self.streams: set[Stream] = set()
+        self.streams: dict[Stream, None] = {}
+        """In the order of their coming, which is about that of their memory, also the kernel's."""
         self.frames: list[bytes] = []
         """What the streams get with the next write."""
         self.ended = ended
@@ -37,6 +38,10 @@ class Group:
     def over(self) -> bool:
         """True where no channel can bring anything more."""
         return len(self.ended) == len(self.channels)
+
+    def join(self, stream: Stream) -> None:
+        """Give the stream what comes from now on."""
+        self.streams[stream] = None
 
     def add(self, entry: Entry) -> None:
         """Give an entry to the streams, with the next write."""
@@ -79,7 +84,7 @@ class Groups:
         group = self._all.get(channels)
         if group is None:
             return
-        group.streams.discard(stream)
+        group.streams.pop(stream, None)
         if group.streams:
             return
         del self._all[channels]

@@ -265,7 +265,7 @@ class Hub:
             # What the group is about to be given, the stream has got from the log.
             self._fan_out.seal(group)
             self._streams[stream] = group.channels
-        group.streams.add(stream)
+        group.join(stream)
         if group.over:
             stream.end(EndReason.ENDED)
 
