@@ -6,11 +6,13 @@ import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from hypothesis import settings
 
 from harness import servers
+from live.site import Site, run_site
 
 # No deadline per example: a busy machine is not a bug. Derandomized: the same commit gives the
 # same result; looking for new examples is a fuzzer's work, not this suite's.
@@ -33,3 +35,34 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., servers.Server]]:
             return server
 
         yield start
+
+
+@pytest.fixture
+def launch(tmp_path: Path) -> Iterator[Callable[..., Site]]:
+    """Start sites that end with the test, all with the same log of events: `launch(kind, ...)`.
+
+    The arguments are those of `live.site.run_site`.
+    """
+    with contextlib.ExitStack() as stack:
+
+        def start(kind: str, **more: Any) -> Site:
+            return stack.enter_context(run_site(kind, tmp_path, **more))
+
+        yield start
+
+
+@pytest.fixture
+def site(shared_site: Site) -> Iterator[Site]:
+    """The shared site without a stream on it, and with a clean log after the test.
+
+    `shared_site` is for each folder of tests to say, in its conftest.py or its modules.
+    """
+    shared_site.wait_streams(0)
+    yield shared_site
+    shared_site.assert_no_trouble()
+
+
+@pytest.fixture
+def channel() -> str:
+    """A channel that no other test uses."""
+    return f"c-{uuid4().hex}"

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from harness import servers
 from harness.event_stream import Dispatched, EventStreamParser
 from harness.http_response import HttpResponse
+from harness.ports import HOST, accepts, free_port
 from harness.programs import program
 from harness.servers import KINDS, Server
 from harness.streams import Crowd, Reader, get
@@ -51,6 +52,21 @@ def test_deadline_is_never_negative() -> None:
 
     assert deadline.left_s == 0
     assert deadline.passed
+
+
+# --- ports
+
+
+def test_a_free_port_is_kept_for_its_server() -> None:
+    """A port that was given away can be taken by a server, and by nobody who merely finds it."""
+    port = free_port()
+    with socket.socket() as stranger, pytest.raises(OSError, match="in use"):
+        stranger.bind((HOST, port))
+
+    for _ in range(2):  # a server, and the one that comes after it
+        with socket.create_server((HOST, port)):
+            assert accepts(port)
+        assert not accepts(port)
 
 
 # --- the event stream parser: WHATWG HTML 9.2.6
@@ -622,11 +638,8 @@ def test_crowd_names_refusals(scripted: Any) -> None:
 
 def test_crowd_names_connections_that_fail() -> None:
     """A port where nobody listens is an error of its own kind, not a hang."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-
     with (
-        Crowd.open(f"http://127.0.0.1:{port}/", 2) as crowd,
+        Crowd.open(f"http://127.0.0.1:{free_port()}/", 2) as crowd,
         pytest.raises(AssertionError, match="Connection refused"),
     ):
         crowd.wait_opened(2, within_s=60)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import socket
 from collections import defaultdict
 from collections.abc import Callable
-from types import TracebackType
 from urllib.parse import urlsplit
 
 import h2.config
 import h2.connection
 import h2.events
 
+from harness.leaving import Leaves
 from harness.waiting import Deadline
 
 __all__ = ["Http2"]
@@ -21,7 +21,7 @@ READ_BYTES = 65_536
 CONNECTION_WINDOW = 2**30
 
 
-class Http2:
+class Http2(Leaves):
     """A connection without TLS (RFC 9113, section 3.3). Belongs to the test's thread.
 
     Attributes:
@@ -47,17 +47,6 @@ class Http2:
         self._h2.increment_flow_control_window(CONNECTION_WINDOW)
         self._flush()
 
-    def __enter__(self) -> Http2:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._socket.close()
-
     def open(self, target: str) -> int:
         """Ask for a path and query; gives the number of the stream."""
         number: int = self._h2.get_next_available_stream_id()
@@ -77,6 +66,10 @@ class Http2:
         if number not in self.ended:
             self._acknowledge(number)
             self._flush()
+
+    def close(self) -> None:
+        """Close the connection with all its streams."""
+        self._socket.close()
 
     def until(self, condition: Callable[[], object], what: str, within_s: float = 10) -> None:
         """Read until the condition holds.

@@ -22,6 +22,7 @@ WITHIN_S = 10.0
 POLL_S = 0.002
 
 Message = dict[str, Any]
+Asgi = Callable[..., Awaitable[None]]
 
 
 @pytest.fixture(autouse=True)
@@ -80,8 +81,14 @@ class Request:
             raise self.error
         self.sent.append(message)
 
-    def start(self, app: Callable[..., Awaitable[None]]) -> asyncio.Future[None]:
-        return asyncio.ensure_future(app(self.scope, self.receive, self.send))
+    def start(self, app: Asgi) -> asyncio.Future[None]:
+        self.served = asyncio.ensure_future(app(self.scope, self.receive, self.send))
+        return self.served
+
+    async def leave(self) -> None:
+        """Leave as a client does, and wait until the application is done."""
+        self.gone.set()
+        await self.served
 
     @property
     def body(self) -> bytes:
@@ -101,6 +108,14 @@ async def until(condition: Callable[[], object], what: str) -> None:
         await asyncio.sleep(POLL_S)
 
 
+async def opened(app: Asgi, path: str = "/stream") -> Request:
+    """A request whose stream is open."""
+    request = Request(path)
+    request.start(app)
+    await until(lambda: request.body.endswith(b":\n"), "an open stream")
+    return request
+
+
 def run(test: Coroutine[Any, Any, None]) -> None:
     asyncio.run(asyncio.wait_for(test, 2 * WITHIN_S))
 
@@ -109,13 +124,10 @@ def test_a_stream_comes_and_goes(app: Flask, events: EventStream) -> None:
     """A stream starts with its head, gets events, and is forgotten when its client leaves."""
 
     async def test() -> None:
-        request = Request("/stream")
-        served = request.start(EventStreamASGI(app))
-        await until(lambda: request.body.endswith(b":\n"), "an open stream")
+        request = await opened(EventStreamASGI(app))
         await asyncio.to_thread(events.publish, "hello")
         await until(lambda: b"data: hello\n" in request.body, "the event")
-        request.gone.set()
-        await served
+        await request.leave()
 
         assert request.sent[0]["status"] == 200
         assert not request.complete
@@ -175,12 +187,10 @@ def test_lifespan(app: Flask, events: EventStream) -> None:
         living = asyncio.ensure_future(application({"type": "lifespan"}, messages.get, send))
         messages.put_nowait({"type": "lifespan.startup"})
         await until(lambda: sent == [{"type": "lifespan.startup.complete"}], "an answer")
-        request = Request("/stream")
-        served = request.start(application)
-        await until(lambda: request.body.endswith(b":\n"), "an open stream")
+        request = await opened(application)
         messages.put_nowait({"type": "lifespan.shutdown"})
         await living
-        await served
+        await request.served
 
         assert sent[-1] == {"type": "lifespan.shutdown.complete"}
         assert request.body.count(b"retry: ") == 2
@@ -195,11 +205,9 @@ def test_a_late_stream_is_sent_away(app: Flask) -> None:
 
     async def test() -> None:
         application = EventStreamASGI(app)
-        first = Request("/stream")
-        serving = first.start(application)
-        await until(lambda: first.body.endswith(b":\n"), "an open stream")
+        first = await opened(application)
         await application._home_here().stop()
-        await serving
+        await first.served
         late = Request("/stream")
         await late.start(application)
 
@@ -214,15 +222,13 @@ def test_a_slow_client_is_cut(app: Flask, events: EventStream) -> None:
     """Where the server takes nothing and more than the bound waits, the stream is cut."""
 
     async def test() -> None:
-        request = Request("/stream")
-        served = request.start(EventStreamASGI(app))
-        await until(lambda: request.body.endswith(b":\n"), "an open stream")
+        request = await opened(EventStreamASGI(app))
         request.may_send.clear()
         # Two are over the bound, and the third finds that much still waiting.
         for number in range(1, 4):
             await asyncio.to_thread(events.publish, f"{number}" * 50_000)
             await until(lambda n=number: events.stats().deliveries == n, "a delivery")  # type: ignore[misc]
-        await served
+        await request.served
 
         await until(lambda: events.stats().ended == {"slow": 1}, "its end")
         assert not request.complete
@@ -255,12 +261,10 @@ def test_a_server_that_cannot_send(app: Flask, events: EventStream) -> None:
     """A server's own error at sending ends the stream as lost, and nothing is raised."""
 
     async def test() -> None:
-        request = Request("/stream")
-        served = request.start(EventStreamASGI(app))
-        await until(lambda: request.body.endswith(b":\n"), "an open stream")
+        request = await opened(EventStreamASGI(app))
         request.error = BrokenPipeError()
         await asyncio.to_thread(events.publish, "hello")
-        await served
+        await request.served
 
         await until(lambda: events.stats().ended == {"lost": 1}, "its end")
 
@@ -293,11 +297,8 @@ def test_what_middleware_adds(app: Flask) -> None:
         yield b": from middleware\n"
 
     async def test() -> None:
-        request = Request("/stream")
-        served = request.start(EventStreamASGI(middleware))
-        await until(lambda: request.body.endswith(b"\n:\n"), "an open stream")
-        request.gone.set()
-        await served
+        request = await opened(EventStreamASGI(middleware))
+        await request.leave()
 
         assert request.body == b": from middleware\nretry: 3000\n:\n"
 
@@ -316,11 +317,8 @@ def test_middleware_that_compresses(app: Flask) -> None:
         return [b"\x1f\x8b"]
 
     async def test() -> None:
-        request = Request("/stream")
-        served = request.start(EventStreamASGI(middleware))
-        await until(lambda: request.body.endswith(b"\n:\n"), "an open stream")
-        request.gone.set()
-        await served
+        request = await opened(EventStreamASGI(middleware))
+        await request.leave()
 
         assert request.body == b"retry: 3000\n:\n"
         names = {name.lower() for name, _ in request.sent[0]["headers"]}
@@ -339,12 +337,9 @@ def test_callbacks_run_when_the_stream_ends(app: Flask) -> None:
         return response
 
     async def test() -> None:
-        request = Request("/stream")
-        served = request.start(EventStreamASGI(app))
-        await until(lambda: request.body.endswith(b":\n"), "an open stream")
+        request = await opened(EventStreamASGI(app))
         assert closed == []
-        request.gone.set()
-        await served
+        await request.leave()
 
         await until(lambda: closed == ["closed"], "the callback")
 
@@ -406,11 +401,8 @@ def test_only_one_path(app: Flask) -> None:
     """With `only`, whatever path is asked for is answered by that one."""
 
     async def test() -> None:
-        request = Request("/somewhere/else")
-        served = request.start(EventStreamASGI(app, only="/stream"))
-        await until(lambda: request.body.endswith(b":\n"), "an open stream")
-        request.gone.set()
-        await served
+        request = await opened(EventStreamASGI(app, only="/stream"), "/somewhere/else")
+        await request.leave()
 
         assert request.sent[0]["status"] == 200
 
@@ -423,11 +415,9 @@ def test_a_signal_reaches_the_server_too(app: Flask, events: EventStream) -> Non
     signal.signal(signal.SIGTERM, lambda number, _frame: called.append(number))
 
     async def test() -> None:
-        request = Request("/stream")
-        served = request.start(EventStreamASGI(app))
-        await until(lambda: request.body.endswith(b":\n"), "an open stream")
+        request = await opened(EventStreamASGI(app))
         signal.raise_signal(signal.SIGTERM)
-        await served
+        await request.served
 
         assert called == [signal.SIGTERM]
         assert request.complete
@@ -441,11 +431,8 @@ def test_a_signal_that_nobody_handles(app: Flask) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     async def test() -> None:
-        request = Request("/stream")
-        served = request.start(EventStreamASGI(app))
-        await until(lambda: request.body.endswith(b":\n"), "an open stream")
-        request.gone.set()
-        await served
+        request = await opened(EventStreamASGI(app))
+        await request.leave()
 
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.asgi_servers import serve_asgi
+from harness.servers import serve
 from harness.streams import Reader, get, post
 from harness.waiting import wait_until
 
@@ -26,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
 def test_the_wrapped_app_runs(folder: Path) -> None:
     """The wrapped application streams what its view publishes."""
     with (
-        serve_asgi("uvicorn", "shop_asgi:asgi", cwd=folder) as server,
+        serve("uvicorn", "shop_asgi:asgi", cwd=folder) as server,
         Reader(f"{server.url}/stream") as reader,
     ):
         assert post(f"{server.url}/hello").status == 200
@@ -36,7 +36,7 @@ def test_the_wrapped_app_runs(folder: Path) -> None:
 def test_the_stream_beside_starlette_runs(folder: Path) -> None:
     """Starlette answers for its own route, and the stream opens among them."""
     with (
-        serve_asgi("uvicorn", "shop_asgi_beside:asgi", cwd=folder) as server,
+        serve("uvicorn", "shop_asgi_beside:asgi", cwd=folder) as server,
         Reader(f"{server.url}/events") as reader,
     ):
         assert get(f"{server.url}/hello").text == "Hello!\n"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.client
 import signal
 from collections.abc import Callable
 
@@ -19,7 +17,7 @@ Launch = Callable[..., Site]
 STREAMS = 50
 
 # Without a signal, the server decides by itself that it has served enough. uvicorn counts requests
-# that were answered, and the last one perhaps not: its client closes before the end is written.
+# that were answered, and so not the stream.
 MOST_REQUESTS = {
     "uvicorn": ["--limit-max-requests", "3"],
     "hypercorn": ["--max-requests", "4"],
@@ -27,33 +25,25 @@ MOST_REQUESTS = {
 }
 
 
-def assert_said_goodbye(reader: Reader, within_s: float = 3) -> None:
+def assert_said_goodbye(reader: Reader) -> None:
     """The stream got a `retry:` and its end as HTTP says that a response ends."""
-    reader.wait_end(within_s)
+    # granian lets a new worker run for 3.5 s before it stops the old one.
+    reader.wait_end(within_s=20)
 
     assert reader.raw.count(b"retry: ") == 2
     assert reader.complete
 
 
-def ask_on_one_connection(site: Site, *, times: int) -> None:
-    """Make ordinary requests until the server has enough of them."""
-    connection = http.client.HTTPConnection("127.0.0.1", site.server.port, timeout=10)
-    with contextlib.closing(connection), contextlib.suppress(ConnectionError):
-        for _ in range(times):
-            connection.request("GET", "/ping")
-            connection.getresponse().read()
-
-
 @pytest.mark.parametrize("kind", ASGI_KINDS)
 def test_sigterm_does_not_hang(kind: str, launch: Launch, channel: str) -> None:
-    """With 50 streams open, a server is gone within 3 s of SIGTERM."""
+    """With 50 streams open, a server is gone within 10 s of SIGTERM."""
     site = launch(kind)
     with Crowd(site.stream_url(channel), STREAMS) as crowd:
-        crowd.wait_opened(STREAMS, within_s=20)
+        crowd.wait_opened(STREAMS, within_s=30)
         site.wait_streams(STREAMS)
 
-        assert site.server.stop(within_s=3)
-        crowd.wait_ended(STREAMS, within_s=1)
+        assert site.server.stop()
+        crowd.wait_ended(STREAMS, within_s=10)
 
 
 @pytest.mark.parametrize("kind", ASGI_KINDS)
@@ -67,6 +57,8 @@ def test_sigterm_says_goodbye(kind: str, launch: Launch, channel: str) -> None:
 
         assert_said_goodbye(reader)
         assert_said_goodbye(numbers)
+    # Another signal while it is ending is not what is asked about.
+    site.server.wait_ended()
 
 
 def wait_written(site: Site, writes: int) -> None:
@@ -77,7 +69,7 @@ def wait_written(site: Site, writes: int) -> None:
 def test_a_client_that_takes_nothing_delays_nothing(
     kind: str, launch: Launch, channel: str
 ) -> None:
-    """A server with a stream whose client does not read is gone within 5 s of SIGTERM."""
+    """A server with a stream whose client does not read is gone within 10 s of SIGTERM."""
     options = ["--workers-kill-timeout", "2"] if kind == "granian" else []
     site = launch(kind, options=options, SSE_MAX_BUFFER_BYTES=64 * 1024 * 1024)
     with site.read(channel):
@@ -86,7 +78,7 @@ def test_a_client_that_takes_nothing_delays_nothing(
             site.publisher.publish(f"{number} {'x' * 3_000_000}", channel=channel)
             wait_written(site, number + 1)
 
-        assert site.server.stop(within_s=5)
+        assert site.server.stop()
 
 
 @pytest.mark.parametrize("kind", MOST_REQUESTS)
@@ -95,9 +87,13 @@ def test_served_enough(kind: str, launch: Launch, channel: str) -> None:
     site = launch(kind, options=MOST_REQUESTS[kind])
     with site.read(channel) as reader:
         wait_until(lambda: reader.comments, what="an open stream")
-        ask_on_one_connection(site, times=4)
+        worker, *_ = [site.answering() for _ in range(4)]
 
         assert_said_goodbye(reader)
+    if kind == "uvicorn":
+        site.server.wait_ended()
+    else:
+        site.wait_answered_by_another(worker)
 
 
 @pytest.mark.parametrize("kind", ["granian", "gunicorn-asgi"])
@@ -109,6 +105,5 @@ def test_sighup_says_goodbye(kind: str, launch: Launch, channel: str) -> None:
         wait_until(lambda: reader.comments, what="an open stream")
         site.server.signal(signal.SIGHUP)
 
-        # granian lets the new worker run for 3.5 s before it stops the old one.
-        assert_said_goodbye(reader, within_s=8)
-    wait_until(lambda: site.ping() != old, what="another worker")
+        assert_said_goodbye(reader)
+    site.wait_answered_by_another(old)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import signal
 from collections.abc import Callable
@@ -12,24 +11,19 @@ from pathlib import Path
 import pytest
 
 from asgi.asgi_site import APPS
-from harness.asgi_servers import serve_asgi
 from harness.certificate import make_certificate
 from harness.curl import Curl
 from harness.process import is_alive
-from harness.streams import Crowd, Reader, allow_descriptors, get, post
+from harness.servers import serve
+from harness.streams import Reader, allow_descriptors, get, post
 from harness.waiting import wait_until
-from live.calm import assert_calm
+from live.claims import OPEN_FILES, assert_streams_beyond_are_sent_away
 from live.returning import in_traffic
 from live.site import Site
 
 Launch = Callable[..., Site]
 
 MANY = 1000
-
-# A worker keeps a hundred descriptors for other things than streams.
-OPEN_FILES = 140
-ROOM = 40
-TRIED = 90
 
 SHOWS_CONNECTIONS = ["uvicorn", "hypercorn", "gunicorn-asgi"]
 
@@ -64,12 +58,13 @@ def test_1000_at_once(launch: Launch, channel: str) -> None:
 
 def test_preloaded_and_watched(launch: Launch, channel: str) -> None:
     """A stream without events goes on past gunicorn's `--timeout`, in a preloaded application."""
-    options = ["--preload", "--timeout", "1"]
+    # The worker says once a second that it lives, and later where the machine is busy.
+    options = ["--preload", "--timeout", "4"]
     site = launch("gunicorn-asgi", options=options, SSE_HEARTBEAT_S=0.5)
     worker = site.ping()
     with site.read(channel) as reader:
-        # The first one opens the stream; nine heartbeats are at least three seconds.
-        wait_until(lambda: reader.comments >= 10, what="nine heartbeats")
+        # The first one opens the stream.
+        wait_until(lambda: reader.comments >= 14, within_s=30, what="6.5 s of heartbeats")
         site.publish_through_worker("hello", channel)
 
         assert reader.next_event()["data"] == "hello"
@@ -88,7 +83,7 @@ def test_a_forked_child_holds_no_stream(kind: str, launch: Launch, channel: str)
         assert [each.next_event()["data"] for each in (reader, other)] == ["hello"] * 2
         site.server.signal(signal.SIGKILL, worker)
         for each in (reader, other):
-            each.wait_end(within_s=5)
+            each.wait_end()
 
         assert is_alive(child)
         # Nobody else would end it, and it has the port.
@@ -99,26 +94,7 @@ def test_a_forked_child_holds_no_stream(kind: str, launch: Launch, channel: str)
 def test_more_streams_than_descriptors(launch: Launch, channel: str) -> None:
     """Streams for which no descriptor is left are sent away with 200; the server stays calm."""
     site = launch("uvicorn", OPEN_FILES=OPEN_FILES, SSE_HEARTBEAT_S=0.4)
-    with site.read(channel) as reader, Crowd(site.stream_url(channel), TRIED) as crowd:
-        wait_until(lambda: reader.comments, what="the first of the streams")
-        crowd.wait_opened(TRIED, within_s=20)
-        crowd.wait_ended(TRIED - ROOM + 1, within_s=10)
-
-        assert_calm(site.ping(), reader)
-        assert site.stats()["streams"] == ROOM
-        site.publish_through_worker("hello", channel)
-        wait_until(
-            lambda: [crowd.data_of(i) for i in range(TRIED)].count(["hello"]) == ROOM - 1,
-            what="the event on each open stream",
-        )
-    site.wait_streams(0)
-    with site.read(channel) as reader:
-        site.publish_through_worker("again", channel)
-
-        assert reader.next_event()["data"] == "again"
-    (line,) = [line for line in site.server.log().splitlines() if "stream was sent away" in line]
-    # Some that came meanwhile may be open before the first that is sent away.
-    assert re.search(r"\d+ are open, all that the limit on open files allows: raise ulimit", line)
+    assert_streams_beyond_are_sent_away(site, channel)
 
 
 def test_streams_over_tls_of_uvicorn(tmp_path: Path, launch: Launch, channel: str) -> None:
@@ -139,7 +115,7 @@ def test_streams_over_tls_of_uvicorn(tmp_path: Path, launch: Launch, channel: st
         for each in (one, two):
             each.wait_for("data: hello\n")
 
-        assert site.server.stop(within_s=5)
+        assert site.server.stop()
         for each in (one, two):
             assert each.wait_end().count("retry: ") == 2
 
@@ -159,9 +135,7 @@ def test_uvicorn_reloads_changed_code(tmp_path: Path, channel: str) -> None:
     url = f"sqlite:///{tmp_path / 'events.db'}"
     options = ["--reload", "--reload-dir", str(tmp_path / "apps")]
     env = {"FLASK_SSE_BROKER_URL": url}
-    with serve_asgi(
-        "uvicorn", "served:asgi", cwd=tmp_path / "apps", env=env, options=options
-    ) as server:
+    with serve("uvicorn", "served:asgi", cwd=tmp_path / "apps", env=env, options=options) as server:
         wait_until(lambda: "startup complete" in server.log(), what="the application")
         with Reader(f"{server.url}/stream?channel={channel}") as reader:
             wait_until(lambda: reader.comments, what="an open stream")

@@ -8,6 +8,7 @@ import pytest
 
 from asgi.asgi_site import run_asgi_site
 from asgi.http2_client import Http2
+from live.claims import assert_noticed_within_a_second
 from live.site import Site
 
 # What hypercorn allows on one connection by default; RFC 9113 recommends no fewer.
@@ -49,19 +50,22 @@ def test_a_hundred_streams_on_one_connection(site: Site, channel: str) -> None:
 
 def test_a_connection_leaves(site: Site, channel: str) -> None:
     """When a client with 100 streams closes its connection, all are noticed within a second."""
-    with Http2(site.url) as client:
-        opened(client, channel, STREAMS)
-        site.wait_streams(STREAMS)
 
-    site.wait_streams(0, within_s=1)
+    def leave() -> None:
+        with Http2(site.url) as client:
+            opened(client, channel, STREAMS)
+            site.wait_streams(STREAMS)
+
+    assert_noticed_within_a_second(leave, site.wait_streams)
 
 
 def test_one_stream_leaves(site: Site, channel: str) -> None:
     """A stream that its client resets is noticed within a second; its neighbour goes on."""
     with Http2(site.url) as client:
-        leaving, staying = opened(client, channel, 2)
-        client.leave(leaving)
-        site.wait_streams(1, within_s=1)
+        (staying,) = opened(client, channel, 1)
+        assert_noticed_within_a_second(
+            lambda: client.leave(*opened(client, channel, 1)), site.wait_streams, left=1
+        )
         site.publish_through_worker("hello", channel)
 
         client.until(lambda: b"data: hello\n" in client.bodies[staying], "the event")

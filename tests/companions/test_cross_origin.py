@@ -29,7 +29,7 @@ def test_a_page_of_another_origin(tab: Tab, tmp_path: Path) -> None:
     """A browser reads a stream of another origin with its cookie, and resumes without asking."""
     way = WAYS["handed off, gunicorn sync"]
     with (
-        run_way(way, tmp_path, "cross", SSE_STREAM_LIFETIME_S=1) as stream,
+        run_way(way, tmp_path, "cross", SSE_STREAM_LIFETIME_S=3) as stream,
         run_way(way, tmp_path, "cross") as page,
     ):
         tab.open(f"{stream.url}/visit")

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flask_eventstream import Publisher
-from harness import servers
-from harness.asgi_servers import serve_asgi
-from live.site import Site
+from live.site import Site, run_site
 
 __all__ = ["APPS", "WAYS", "Way", "run_way"]
 
@@ -54,15 +51,14 @@ WAYS = {
 }
 
 
-@contextmanager
 def run_way(
     way: Way,
     folder: Path,
     module: str,
     *,
-    packages: list[Path] | None = None,
+    packages: Sequence[Path] = (),
     **settings: object,
-) -> Iterator[Site]:
+) -> AbstractContextManager[Site]:
     """Run an application of `APPS`; the test fails if the server's log shows trouble.
 
     Args:
@@ -72,27 +68,14 @@ def run_way(
         packages: folders that come before those of the environment.
         settings: the application's configuration.
     """
-    broker_url = f"sqlite:///{folder / 'events.db'}"
-    given = {
-        "SSE_BROKER_URL": broker_url,
-        "SSE_RETRY_MS": 500,
-        "SQLALCHEMY_DATABASE_URI": f"sqlite:///{folder / 'shop.db'}",
-        **way.settings,
-        **settings,
-    }
-    env = {f"FLASK_{key}": str(value) for key, value in given.items()}
     inherited = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    env["PYTHONPATH"] = os.pathsep.join(
-        map(str, [*(packages or ()), APPS, *filter(None, inherited)])
+    folders = [*packages, APPS, *filter(None, inherited)]
+    return run_site(
+        way.kind,
+        folder,
+        app=f"{module}:{'asgi' if way.is_asgi else 'app'}",
+        apps=APPS,
+        options=way.options,
+        env={"PYTHONPATH": os.pathsep.join(map(str, folders))},
+        **{**way.settings, **settings},
     )
-    with ExitStack() as stack:
-        serve = serve_asgi if way.is_asgi else servers.serve
-        app = f"{module}:{'asgi' if way.is_asgi else 'app'}"
-        server = stack.enter_context(serve(way.kind, app, cwd=APPS, env=env, options=way.options))
-        site = Site(server, broker_url, Publisher(broker_url))
-        try:
-            yield site
-            server.stop()
-        finally:
-            print(f"--- log of {server!r}\n{server.log()}")
-        site.assert_no_trouble(hands_off=way.hands_off)

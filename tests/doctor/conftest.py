@@ -15,7 +15,7 @@ from flask_eventstream import EventStream, Publisher
 from flask_eventstream.doctor import AppFacts, Remark, StreamFacts, examine_app, examine_stream
 from flask_eventstream.probe import Probe
 from flask_eventstream.remedies import Level
-from harness.asgi_servers import ASGI_KINDS, serve_asgi
+from harness.asgi_servers import ASGI_KINDS
 from harness.servers import Server, serve
 
 APPS = Path(__file__).parent / "apps"
@@ -133,9 +133,8 @@ def open_shop(stack: ExitStack, tmp_path_factory: pytest.TempPathFactory) -> Cal
             **settings,
         }
         variables = {f"FLASK_{name}": str(value) for name, value in given.items()} | (env or {})
-        run: Any = serve_asgi if kind in ASGI_KINDS else serve
         name = "shop:asgi" if kind in ASGI_KINDS else "shop:app"
-        running = run(kind, name, cwd=APPS, env=variables, options=options)
+        running = serve(kind, name, cwd=APPS, env=variables, options=options)
         server = stack.enter_context(running)
         stack.callback(lambda: print(f"--- log of {server!r}\n{server.log()}"))
         return Shop(server, str(given["SSE_BROKER_URL"]))

@@ -14,7 +14,7 @@ import pytest
 from doctor.conftest import APPS, PATIENCE_S, Shop, Visited
 from harness.certificate import Certificate, make_certificate
 from harness.nginx import run_nginx
-from harness.wsgi_servers import free_port
+from harness.ports import free_port
 
 HEARTBEAT_S = 2
 IGNORED = "proxy_ignore_headers X-Accel-Buffering;"

@@ -6,8 +6,8 @@ import os
 import subprocess
 import tempfile
 from pathlib import Path
-from types import TracebackType
 
+from .leaving import Leaves
 from .programs import program
 from .waiting import wait_until
 
@@ -16,7 +16,7 @@ __all__ = ["Curl"]
 END_WITHIN_S = 10.0
 
 
-class Curl:
+class Curl(Leaves):
     """One request of curl's, response head first. A context manager that ends it.
 
     Args:
@@ -35,17 +35,6 @@ class Curl:
             stdout=self._output,
             stderr=subprocess.STDOUT,
         )
-
-    def __enter__(self) -> Curl:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def received(self) -> str:

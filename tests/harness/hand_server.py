@@ -10,13 +10,13 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from types import TracebackType
 from typing import Any
 
 from werkzeug.test import create_environ
 
 from .event_stream import Dispatched, EventStreamParser
 from .http_response import HttpResponse
+from .leaving import Leaves
 from .waiting import Deadline
 
 __all__ = ["HandServer", "Page"]
@@ -27,7 +27,7 @@ SHOWN_BYTES = 300
 Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
-class Page:
+class Page(Leaves):
     """The client's side of one request. A context manager that leaves."""
 
     def __init__(self, sock: socket.socket) -> None:
@@ -37,17 +37,6 @@ class Page:
         self.body = b""
         self.ended = False
         self._socket = sock
-
-    def __enter__(self) -> Page:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def headers(self) -> dict[str, str]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .ports import accepts
 from .programs import program
 from .waiting import wait_until
 
@@ -75,11 +75,3 @@ def run_nginx(servers: str, *, folder: Path, port: int) -> Iterator[None]:
             process.kill()
             process.wait()
         print(f"--- log of nginx\n{(folder / 'nginx.log').read_text()}")
-
-
-def accepts(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True

@@ -11,7 +11,6 @@ import contextlib
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, NamedTuple, TypeVar
 
+from .asgi_servers import ASGI_SERVERS, plan_asgi
+from .ports import HOST, accepts
 from .waiting import Deadline, wait_until
 from .wsgi_servers import FURTHER_KINDS, Plan, plan
 
@@ -27,21 +28,21 @@ __all__ = ["FURTHER_KINDS", "KINDS", "Server", "serve"]
 
 T = TypeVar("T")
 
-HOST = "127.0.0.1"
-
 GUNICORN_WORKERS = {
     "gunicorn-sync": "sync",
     "gunicorn-gthread": "gthread",
     "gunicorn-gevent": "gevent",
     "gunicorn-gevent-pywsgi": "gevent_pywsgi",
+    "gunicorn-asgi": "asgi",
 }
 WERKZEUG_FLAGS: dict[str, tuple[str, ...]] = {
     "werkzeug": (),
     "werkzeug-unthreaded": ("--without-threads",),
     "werkzeug-debug": ("--debug",),
 }
-# What tests/live puts every claim to. FURTHER_KINDS and gevent_pywsgi have tests/servers.
-KINDS = (*(kind for kind in GUNICORN_WORKERS if "pywsgi" not in kind), *WERKZEUG_FLAGS)
+# What tests/live puts every claim to. FURTHER_KINDS and gevent_pywsgi have tests/servers, and
+# ASGI_KINDS tests/asgi.
+KINDS = ("gunicorn-sync", "gunicorn-gthread", "gunicorn-gevent", *WERKZEUG_FLAGS)
 
 # What somebody's shell may hold that would change the server under test.
 FOREIGN_VARIABLES = (
@@ -104,7 +105,7 @@ class Server:
     """A running server and the processes under it. Made by `serve`; one test owns it.
 
     Attributes:
-        kind: one of `KINDS` or `FURTHER_KINDS`.
+        kind: one of `KINDS`, `FURTHER_KINDS` or `ASGI_KINDS`.
         port: where it listens on 127.0.0.1.
         pid: the process that was started: gunicorn's arbiter, or Werkzeug (its reloader).
     """
@@ -146,7 +147,7 @@ class Server:
         """The processes that answer requests, oldest first; empty once the server has ended.
 
         Gunicorn's workers, the child that Werkzeug's reloader runs, or the server itself. For
-        kinds of `FURTHER_KINDS` only what was started is known.
+        other kinds only what was started is known.
         """
         if self._leader_ended():
             return []
@@ -229,7 +230,9 @@ class Server:
                     what="the line that names the port",
                 )
                 self.port = int(ports[0])
-            wait_until(self._accepts, within_s=deadline.left_s, what="a TCP connection")
+            wait_until(
+                lambda: accepts(self.port), within_s=deadline.left_s, what="a TCP connection"
+            )
             wait_until(
                 lambda: self._unless_ended(self._app_loaded() and self.worker_pids()),
                 within_s=deadline.left_s,
@@ -245,13 +248,6 @@ class Server:
             raise AssertionError("it ended")
         return value
 
-    def _accepts(self) -> bool:
-        try:
-            socket.create_connection((HOST, self.port), timeout=1).close()
-        except OSError:
-            return False
-        return True
-
 
 @contextmanager
 def serve(
@@ -266,7 +262,7 @@ def serve(
     """Run a server for the length of a `with` block; its whole process tree ends with the block.
 
     Args:
-        kind: one of `KINDS` or `FURTHER_KINDS`.
+        kind: one of `KINDS`, `FURTHER_KINDS` or `ASGI_KINDS`.
         app: "module:attribute", importable from `cwd`.
         cwd: the directory in which the server runs.
         env: variables on top of this process's own; the server's own switches are taken out first.
@@ -297,7 +293,7 @@ def serve(
             kind,
             process=process,
             output=output,
-            app_loaded=lambda: loaded.exists() or not hooked,
+            app_loaded=lambda: (loaded.exists() or not hooked) and planned.ready in server.log(),
             port=planned.port,
         )
         try:
@@ -313,6 +309,8 @@ def _plan(
 ) -> Plan:
     if kind in FURTHER_KINDS:
         return plan(kind, app, port=port, options=options, scratch=scratch, cwd=cwd)
+    if kind in ASGI_SERVERS:
+        return plan_asgi(kind, app, port=port, options=options)
     return Plan(_command(kind, app, port=port, options=options, scratch=scratch))
 
 

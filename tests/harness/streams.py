@@ -16,12 +16,12 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import TracebackType
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from .event_stream import Dispatched, EventStreamParser
 from .http_response import HttpResponse
+from .leaving import Leaves
 from .waiting import Deadline
 
 __all__ = ["Crowd", "Reader", "Reply", "allow_descriptors", "get", "post"]
@@ -184,7 +184,7 @@ def _ask(
         return Reply(response.status, response.headers, bytes(connection.body))
 
 
-class Reader:
+class Reader(Leaves):
     """One stream, read by the thread that owns it. A context manager that closes it.
 
     The response head has been read when the constructor returns, whatever its status.
@@ -207,17 +207,6 @@ class Reader:
         self.headers = response.headers
         self.head = response.head
         self._take(bytes(self._connection.body))
-
-    def __enter__(self) -> Reader:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def raw(self) -> bytes:
@@ -339,7 +328,7 @@ OPENING_AT_ONCE = 64
 CLOSE_WITHIN_S = 30.0
 
 
-class Crowd:
+class Crowd(Leaves):
     """Thousands of streams of one address, read by one thread. A context manager that closes them.
 
     The thread owns sockets and parsers. The test's thread reads counters and waits; both go
@@ -379,17 +368,6 @@ class Crowd:
     def open(cls, url: str, count: int, headers: Mapping[str, str] | None = None) -> Crowd:
         """Start to open `count` streams, a few at a time; does not wait for them."""
         return cls(url, count, headers)
-
-    def __enter__(self) -> Crowd:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close_all()
 
     @property
     def opened(self) -> int:
@@ -446,6 +424,10 @@ class Crowd:
             AssertionError: not in time.
         """
         self._wait(lambda: self._ended >= count, within_s, what=f"the end of {count} streams")
+
+    def close(self) -> None:
+        """Leave as `close_all` does."""
+        self.close_all()
 
     def close_all(self) -> None:
         """Leave with every stream and end the thread. Safe to repeat; counters and data stay."""

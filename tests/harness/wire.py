@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
-from types import TracebackType
 from urllib.parse import urlsplit
 
+from .leaving import Leaves
 from .waiting import Deadline
 
 __all__ = ["Wire", "request_line"]
@@ -25,7 +25,7 @@ def request_line(url: str, method: str = "GET", version: str = "HTTP/1.1") -> st
     return f"{method} {parts.path}{'?' if parts.query else ''}{parts.query} {version}"
 
 
-class Wire:
+class Wire(Leaves):
     """One TCP connection to where `url` points; its path is not looked at. A context manager.
 
     Belongs to the calling thread.
@@ -42,17 +42,6 @@ class Wire:
         self._socket = socket.create_connection(
             (parts.hostname or "", parts.port or 80), timeout=TIMEOUT_S
         )
-
-    def __enter__(self) -> Wire:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def send(self, *lines: str) -> None:
         """Send lines, each with CRLF after it; an empty one ends a request's head."""

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 import pwd
-import socket
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from .packages import debian_python
+from .ports import HOST, free_port
 from .programs import program
 
-__all__ = ["FURTHER_KINDS", "Plan", "free_port", "plan"]
+__all__ = ["FURTHER_KINDS", "Plan", "plan"]
 
-HOST = "127.0.0.1"
 STARTERS = Path(__file__).parents[1] / "servers" / "starters"
 
 # Ordinary requests and streams share two threads, where the server can have two.
@@ -25,17 +24,11 @@ APACHE_MODULES = "/usr/lib/apache2/modules"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A command, the variables that it needs, and its port where it can't report one itself."""
+    """A command, its port where it can't report one itself, and what it says when it is ready."""
 
     command: list[str]
     port: int = 0
-
-
-def free_port() -> int:
-    """A port that nobody listens on at this moment, for servers that can't take any free one."""
-    with socket.socket() as sock:
-        sock.bind((HOST, 0))
-        return int(sock.getsockname()[1])
+    ready: str = ""
 
 
 def plan(

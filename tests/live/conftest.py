@@ -1,12 +1,8 @@
-"""Servers for the live tests: one for a whole module, or one for a test that ends it."""
+"""One server of each kind for the tests of a module."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from pathlib import Path
-from typing import Any
-from uuid import uuid4
+from collections.abc import Iterator
 
 import pytest
 
@@ -21,28 +17,3 @@ def shared_site(
     """A site of each kind of server, shared by the tests of a module."""
     with run_site(request.param, tmp_path_factory.mktemp("site")) as site:
         yield site
-
-
-@pytest.fixture
-def site(shared_site: Site) -> Iterator[Site]:
-    """The shared site without a stream on it, and with a clean log after the test."""
-    shared_site.wait_streams(0)
-    yield shared_site
-    shared_site.assert_no_trouble()
-
-
-@pytest.fixture
-def launch(tmp_path: Path) -> Iterator[Callable[..., Site]]:
-    """Starts sites that end with the test, all with the same log of events: `launch(kind, …)`."""
-    with ExitStack() as stack:
-
-        def launch(kind: str, **more: Any) -> Site:
-            return stack.enter_context(run_site(kind, tmp_path, **more))
-
-        yield launch
-
-
-@pytest.fixture
-def channel() -> str:
-    """A channel that no other test uses."""
-    return f"c-{uuid4().hex}"

@@ -95,7 +95,7 @@ class ReturningCrowd(Crowd):
         with self._changed:
             return self._opened - self._ended
 
-    def wait_positions(self, within_s: float = 30) -> None:
+    def wait_positions(self, within_s: float = 60) -> None:
         """Wait until every stream is open and knows where it is."""
         wait_until(
             lambda: all(member.parser.last_event_id for member in self._members),
@@ -103,7 +103,7 @@ class ReturningCrowd(Crowd):
             what="the position of each stream",
         )
 
-    def wait_returned(self, count: int, within_s: float = 30) -> None:
+    def wait_returned(self, count: int, within_s: float = 60) -> None:
         """Wait until streams were opened again so often, and all are open."""
         wait_until(
             lambda: self.returns >= count and self.open == len(self._members),
@@ -111,7 +111,7 @@ class ReturningCrowd(Crowd):
             what=f"{count} returns of {len(self._members)} streams",
         )
 
-    def wait_for(self, last: str, within_s: float = 30) -> None:
+    def wait_for(self, last: str, within_s: float = 60) -> None:
         """Wait until every page has had an event with this data, in whatever order."""
         wait_until(
             lambda: all(last in member.data for member in self._members),

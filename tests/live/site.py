@@ -1,8 +1,9 @@
-"""A running server with the live tests' application in it, and how a test speaks to it."""
+"""A running server with an application in it, and how a test speaks to it."""
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from harness.process import is_alive
 from harness.servers import Server
 from harness.streams import Reader, get, post
 from harness.waiting import wait_until
+from harness.wire import Wire, request_line
 
 __all__ = ["APPS", "GUNICORN", "Site", "run_site"]
 
@@ -25,7 +27,11 @@ GUNICORN = tuple(kind for kind in servers.KINDS if kind.startswith("gunicorn"))
 # Where a test starves the server, it may complain of itself, but of nothing of ours.
 HOLDS_THREADS = "each stream holds a worker thread"
 FRAME_OF_OURS = "/flask_eventstream/"
-SIGNS_OF_TROUBLE = ("Traceback", "Exception ignored", "WORKER TIMEOUT", "Error handling request")
+SIGNS_OF_TROUBLE = (
+    *("Traceback", "Exception ignored", "WORKER TIMEOUT", "Error handling request"),
+    # What ASGI servers say of an application that broke the rules.
+    *("without completing response", "ASGI callable", "Unexpected ASGI", "Unexpected message"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,29 @@ class Site:
         """Make an ordinary request, and give the process that answered it."""
         return int(get(f"{self.url}/ping", timeout_s=timeout_s).text.removeprefix("pong "))
 
+    def answering(self) -> int:
+        """The process that answers, or 0: one that is ending may take a request along.
+
+        Waits for the end of the connection, too: uvicorn does not count a request as served whose
+        client leaves before.
+        """
+        try:
+            with Wire(self.url) as wire:
+                line = request_line(f"{self.url}/ping")
+                wire.send(line, "Host: localhost", "Connection: close", "")
+                return int(wire.read_to_end().partition(b"pong ")[2] or 0)
+        except (AssertionError, OSError):
+            return 0
+
+    def ping_times_s(self, count: int) -> list[float]:
+        """Make ordinary requests one after the other, and give how long each took."""
+        times_s = []
+        for _ in range(count):
+            began = time.perf_counter()
+            self.ping()
+            times_s.append(time.perf_counter() - began)
+        return times_s
+
     def stats(self) -> dict[str, Any]:
         return dict(json_of(f"{self.url}/stats"))
 
@@ -73,7 +102,11 @@ class Site:
     def wait_replaced(self, old: int, within_s: float = 20) -> None:
         """Wait until the process `old` is gone and another one answers."""
         wait_until(lambda: not is_alive(old), within_s=within_s, what=f"the end of worker {old}")
-        wait_until(lambda: self.ping() != old, within_s=within_s, what="a new worker")
+        self.wait_answered_by_another(old, within_s)
+
+    def wait_answered_by_another(self, old: int, within_s: float = 20) -> None:
+        """Wait until another process than `old` answers, whether that is gone or not."""
+        wait_until(lambda: self.answering() not in {0, old}, within_s=within_s, what="a new worker")
 
     def assert_no_trouble(self, *, hands_off: bool = True, starved: bool = False) -> None:
         log = self.server.log()
@@ -94,6 +127,7 @@ def run_site(
     folder: Path,
     *,
     app: str = "plain:app",
+    apps: Path = APPS,
     options: Sequence[str] = (),
     env: Mapping[str, str] | None = None,
     port: int = 0,
@@ -104,9 +138,11 @@ def run_site(
     """Run a server whose log is free of trouble up to its end, or the test fails.
 
     Args:
-        kind: one of `servers.KINDS`.
-        folder: where the log of events lies; a second site in the same folder reads on in it.
-        app: a module of `APPS` and an attribute in it.
+        kind: what `servers.serve` knows.
+        folder: where the log of events lies, and a database for applications that have one; a
+            second site in the same folder reads on in them.
+        app: a module of `apps` and an attribute in it, which has the views that `Site` asks.
+        apps: a folder of modules.
         options: command line arguments for the server.
         env: variables for it, beside the configuration.
         port: to come back where an earlier site was.
@@ -115,10 +151,15 @@ def run_site(
         settings: the application's configuration.
     """
     broker_url = f"sqlite:///{folder / 'events.db'}"
-    given = {"SSE_BROKER_URL": broker_url, "SSE_RETRY_MS": 500, **settings}
+    given = {
+        "SSE_BROKER_URL": broker_url,
+        "SSE_RETRY_MS": 500,
+        "SQLALCHEMY_DATABASE_URI": f"sqlite:///{folder / 'shop.db'}",
+        **settings,
+    }
     flask_env = {f"FLASK_{key}": str(value) for key, value in given.items()}
     variables = {**flask_env, **(env or {})}
-    with servers.serve(kind, app, cwd=APPS, env=variables, options=options, port=port) as server:
+    with servers.serve(kind, app, cwd=apps, env=variables, options=options, port=port) as server:
         site = Site(server, broker_url, Publisher(broker_url))
         try:
             yield site

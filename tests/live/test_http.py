@@ -8,9 +8,15 @@ from urllib.parse import urlsplit
 import pytest
 
 from harness.servers import KINDS
-from harness.streams import Reader, get, post
+from harness.streams import get, post
 from harness.waiting import wait_until
 from harness.wire import Wire, request_line
+from live.claims import (
+    assert_head_and_first_byte,
+    assert_head_opens_no_stream,
+    assert_no_chunks_in_http_1_0,
+    assert_session_cookie,
+)
 from live.site import Site, run_site
 
 
@@ -26,21 +32,12 @@ def wrapped_site(
 def test_head_and_first_byte(site: Site, channel: str) -> None:
     """A stream opens at once with the headers of an event stream, a retry and a comment."""
     with site.read(channel) as reader:
-        wait_until(lambda: reader.comments, within_s=1, what="the first comment")
-
-        assert reader.status == 200
-        assert reader.headers["content-type"] == "text/event-stream; charset=utf-8"
-        assert reader.headers["cache-control"] == "no-store"
-        assert reader.headers["x-accel-buffering"] == "no"
-        assert reader.raw == b"retry: 500\n:\n"
+        assert_head_and_first_byte(reader)
 
 
 def test_session_cookie(site: Site, channel: str) -> None:
     """What the stream's request puts into the session is there in the client's next request."""
-    with Reader(f"{site.stream_url(channel)}&name=Ada") as reader:
-        cookie = reader.headers["set-cookie"].split(";")[0]
-
-    assert get(f"{site.url}/whoami", headers={"Cookie": cookie}).text == "Ada"
+    assert_session_cookie(site, channel)
 
 
 def test_after_request_headers(site: Site, channel: str) -> None:
@@ -65,29 +62,12 @@ def test_events_pass_by_middleware(wrapped_site: Site, channel: str) -> None:
 
 def test_head_opens_no_stream(site: Site, channel: str) -> None:
     """HEAD is answered 200 without a body, and no stream is opened for it."""
-    opened = site.stats()["opened"]
-    url = site.stream_url(channel)
-    with Wire(url) as wire:
-        wire.send(request_line(url, "HEAD"), "Host: localhost", "Connection: close", "")
-        head, _, body = wire.read_to_end().partition(b"\r\n\r\n")
-
-    assert head.split()[1] == b"200"
-    assert b"text/event-stream" in head
-    assert body == b""
-    assert site.stats()["opened"] == opened
+    assert_head_opens_no_stream(site, channel)
 
 
 def test_http_1_0(site: Site, channel: str) -> None:
     """A client that speaks HTTP/1.0 gets its events, without chunks."""
-    url = site.stream_url(channel)
-    with Wire(url) as wire:
-        wire.request(url, version="HTTP/1.0")
-        wire.read_until(b":\n")
-        site.publisher.publish("hello", channel=channel)
-        head, _, body = wire.read_until(b"data: hello").partition(b"\r\n\r\n")
-
-        assert b"transfer-encoding" not in head.lower()
-        assert body.startswith(b"retry: 500\n:\ndata: hello")
+    assert_no_chunks_in_http_1_0(site, channel)
 
 
 def test_post_is_not_allowed(site: Site, channel: str) -> None:

@@ -11,15 +11,15 @@ from harness.process import descriptors, threads
 from harness.streams import Reader
 from harness.waiting import wait_until
 from harness.wire import Wire
+from live.claims import (
+    assert_breaking_off_is_noticed,
+    assert_leaving_is_noticed,
+    come_and_go,
+)
 from live.site import Site
 
 ROUNDS = 200
 FEWER_ROUNDS = 50
-
-
-def come_and_go(url: str) -> None:
-    with Reader(url) as reader:
-        assert reader.status == 200
 
 
 def come_and_break_off(url: str) -> None:
@@ -44,18 +44,12 @@ def read_six_and_go(url: str) -> None:
 
 def test_a_leaving_client_is_noticed(site: Site, channel: str) -> None:
     """A client that leaves is noticed within a second although nothing is sent to it."""
-    with site.read(channel):
-        site.wait_streams(1)
-
-    site.wait_streams(0, within_s=1)
+    assert_leaving_is_noticed(site, channel)
 
 
 def test_a_client_that_breaks_off_is_noticed(site: Site, channel: str) -> None:
     """A client whose connection is reset is noticed within a second too."""
-    url = site.stream_url(channel)
-    come_and_break_off(url)
-
-    site.wait_streams(0, within_s=1)
+    assert_breaking_off_is_noticed(site, channel)
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,16 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
+import pytest
+
 from harness.streams import allow_descriptors
 from live.returning import ReturningCrowd, in_traffic
 from live.site import Site
 
 Launch = Callable[..., Site]
+
+# Twenty seconds where the machine does nothing else.
+pytestmark = pytest.mark.timeout(300)
 
 STREAMS = 2000
 

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
 from harness.certificate import make_certificate
 from harness.nginx import run_nginx
-from harness.wsgi_servers import free_port
+from harness.ports import free_port
 from live.site import run_site
 from nginx.fronts import VARIANTS, Front
 
-# A stream that is silent for longer is ended by nginx; heartbeats come three times as often.
-READ_TIMEOUT_S = 1
+# A stream that is silent for longer is ended by nginx; heartbeats come far more often.
+READ_TIMEOUT_S = 2
 HEARTBEAT_S = 0.3
 
 
@@ -65,9 +64,3 @@ def front(request: pytest.FixtureRequest, fronts: dict[str, Front]) -> Front:
     front = fronts[request.param]
     front.wait_streams(0)
     return front
-
-
-@pytest.fixture
-def channel() -> str:
-    """A channel that no other test uses."""
-    return f"c-{uuid4().hex}"

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
@@ -26,27 +23,11 @@ def shared_site(
 
 
 @pytest.fixture
-def site(shared_site: Site) -> Iterator[Site]:
-    """The shared site without a stream on it, and with a clean log after the test."""
-    shared_site.wait_streams(0)
-    yield shared_site
-    shared_site.assert_no_trouble()
+def launch(launch: Callable[..., Site]) -> Callable[..., Site]:
+    """As the one of all tests, for a `Kind` with options and variables of its own."""
 
+    def launch_kind(kind: Kind, **more: Any) -> Site:
+        options = [*kind.options, *more.pop("options", ())]
+        return launch(kind.kind, options=options, env=kind.env, **more)
 
-@pytest.fixture
-def launch(tmp_path: Path) -> Iterator[Callable[..., Site]]:
-    """Starts a site that ends with the test: `launch(kind, …)`."""
-    with ExitStack() as stack:
-
-        def launch(kind: Kind, **more: Any) -> Site:
-            options = [*kind.options, *more.pop("options", ())]
-            site = run_site(kind.kind, tmp_path, options=options, env=kind.env, **more)
-            return stack.enter_context(site)
-
-        yield launch
-
-
-@pytest.fixture
-def channel() -> str:
-    """A channel that no other test uses."""
-    return f"c-{uuid4().hex}"
+    return launch_kind

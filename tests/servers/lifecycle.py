@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -44,8 +43,7 @@ def enough_requests(site: Site) -> None:
     old = last_worker(site)
 
     def is_gone() -> bool:
-        with contextlib.suppress(OSError, AssertionError):
-            site.ping()
+        site.answering()
         return not is_alive(old)
 
     wait_until(is_gone, within_s=30, what=f"the end of {old} after {ENOUGH} requests")
@@ -58,7 +56,7 @@ def sigkill(site: Site) -> None:
 
 
 def sigterm(site: Site) -> None:
-    assert site.server.stop(within_s=10)
+    assert site.server.stop()
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,10 @@ import pytest
 
 from harness.certificate import make_certificate
 from harness.curl import Curl
-from harness.nginx import accepts, run_nginx
+from harness.nginx import run_nginx
+from harness.ports import accepts, free_port
 from harness.streams import Reader, post
 from harness.waiting import wait_until
-from harness.wsgi_servers import free_port
 
 DOCS = Path(__file__).parents[2] / "docs"
 SNIPPETS = DOCS / "snippets"
@@ -71,7 +71,8 @@ def running(command: list[str], folder: Path, ready: Callable[[], object]) -> It
 
 def assert_streams(port: int) -> None:
     url = f"http://127.0.0.1:{port}"
-    with Reader(f"{url}/stream") as reader:
+    # gunicorn takes connections before it has the application.
+    with Reader(f"{url}/stream", timeout_s=30) as reader:
         wait_until(lambda: reader.comments, what="the first byte")
         post(f"{url}/hello")
 
@@ -150,9 +151,9 @@ def assert_streams_behind_nginx(command: list[str], block: Path, folder: Path) -
         stack.enter_context(running(command, folder, ready))
         stack.enter_context(run_nginx(server, folder=folder, port=port))
         stream = stack.enter_context(Curl(f"{url}/stream", certificate=pem.certificate))
-        stream.wait_for("\n:\n")
+        stream.wait_for("\n:\n", within_s=30)
         with Curl(f"{url}/hello", "-X", "POST", certificate=pem.certificate) as curl:
             curl.wait_end()
-        stream.wait_for('data: {"message": "Hello!"}', within_s=2)
+        stream.wait_for('data: {"message": "Hello!"}')
 
         assert stream.received.startswith("HTTP/2 200")

@@ -34,18 +34,18 @@ def test_two_more_than_fit(held: tuple[Site, int, str], channel: str) -> None:
             wait_until(partial(getattr, reader, "comments"), what="an open stream")
         for _ in range(2):
             sent_away = stack.enter_context(site.read(channel))
-            sent_away.wait_end(within_s=5)
+            sent_away.wait_end()
             assert sent_away.status == 200
             assert sent_away.retry is not None
 
-        site.ping(timeout_s=2)
+        site.ping()
         site.publish_through_worker("hello", channel)
         assert [reader.next_event()["data"] for reader in readers] == ["hello"] * most
         # Two heartbeats at least.
         wait_until(lambda: readers[0].comments > 2, what="heartbeats")
 
     # The place of a client that left is free again with the next heartbeat or two.
-    site.wait_streams(0, within_s=5)
+    site.wait_streams(0)
     with site.read(channel) as reader:
         site.publish_through_worker("again", channel)
         assert reader.next_event()["data"] == "again"
@@ -62,7 +62,7 @@ def test_a_held_stream_ends_by_its_age(
     site = launch(HELD[name][0], hands_off=False, SSE_STREAM_LIFETIME_S=1, **SHORT)
     for _ in range(2):
         with site.read(channel) as reader:
-            reader.wait_end(within_s=3)
+            reader.wait_end()
 
             assert reader.complete
             assert reader.retry is not None
@@ -106,7 +106,7 @@ def assert_half_is_left(
             stream.wait_for("retry: 500\n:\n")
         for _ in range(2):
             assert "retry: " in ask(f"/stream?channel={channel}").wait_end()
-        ask("/ping").wait_for("pong", within_s=2)
+        ask("/ping").wait_for("pong")
         site.publisher.publish("hello", channel=channel)
         for stream in streams:
             stream.wait_for("data: hello\n")
@@ -123,7 +123,7 @@ def test_uwsgi_without_threads(launch: Callable[..., Site], channel: str) -> Non
     """Where uWSGI lets no thread run, streams are sent away, and its log says how to start it."""
     site = launch(Kind("uwsgi-debian"))
     with site.read(channel) as reader:
-        reader.wait_end(within_s=5)
+        reader.wait_end()
 
         assert reader.retry is not None
     site.ping()

@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 
 import pytest
 
+from harness.ports import free_port
 from harness.waiting import wait_until
-from harness.wsgi_servers import free_port
 from live.returning import ReturningCrowd, in_traffic
-from live.site import Site
 from servers.lifecycle import LIVES
 from servers.matrix import LIFECYCLE, table
 
 PAGES = 20
 COLUMNS = ("SIGHUP", "enough requests", "SIGKILL", "SIGTERM")
-
-
-def answers(site: Site) -> bool:
-    try:
-        return bool(site.ping())
-    except (OSError, AssertionError):
-        return False
 
 
 def told(crowd: ReturningCrowd, goodbyes_before: int) -> str:
@@ -48,7 +39,7 @@ def test_all_that_can_happen(name: str, channel: str, tmp_path: Path) -> None:
                 if event in life.alone:
                     site.server.kill()
                     site = sites.enter_context(life.start(tmp_path, site.server.port))
-                wait_until(partial(answers, site), what="a new worker")
+                wait_until(site.answering, within_s=20, what="a new worker")
                 crowd.wait_returned(number * PAGES)
                 seen[event] = told(crowd, goodbyes)
                 print(name, event, seen[event])
