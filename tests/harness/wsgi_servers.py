@@ -117,7 +117,10 @@ def _mod_wsgi(app: str, port: int, scratch: Path, cwd: Path) -> Plan:
         ),
         encoding="utf-8",
     )
-    command = [program("apache2"), "-DFOREGROUND", "-f", str(settings)]
+    # The Python inside takes the packages of the first python3 in the PATH: perhaps those of a
+    # virtual environment, made for another Python.
+    debian_only = ["env", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"]
+    command = [*debian_only, program("apache2"), "-DFOREGROUND", "-f", str(settings)]
     return Plan([*(_as_somebody_else() if os.getuid() == 0 else ()), *command], port=chosen)
 
 
