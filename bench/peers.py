@@ -15,7 +15,8 @@ from bench.machine import SERVER_CORE, pinned
 from bench.packages import NODE, PEER_PYTHON, nchan_module, nginx, node
 from bench.programs import CannotRun, Program, answers, compiled, running
 from bench.site import NchanSite, OurSite, Site
-from harness.redis_server import RedisServer, free_port, run_redis
+from harness.ports import free_port
+from harness.redis_server import RedisServer, run_redis
 
 __all__ = ["PEERS", "Peer", "start_ours"]
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
+import redis.sentinel
 from hypothesis import given
 from hypothesis import strategies as st
 from redis._parsers.base import BaseParser
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from flask_eventstream.brokers.redis_log import (
     PAGE,
@@ -89,6 +93,14 @@ def test_what_survives_a_restart(aof: dict[str, int], *, lossless: bool) -> None
     info = {"redis_version": "7.0.0", "run_id": "x", **aof}
 
     assert RunInfo.from_info(info, "redis://h").lossless is lossless
+
+
+@pytest.mark.parametrize(("version", "keeps"), [("6.2.16", True), ("7.0.0", False)])
+def test_what_scripts_survive(version: str, *, keeps: bool) -> None:
+    """Before Redis 7 a script may be known to the next run of a server, or to its replica."""
+    info = {"redis_version": version, "run_id": "x"}
+
+    assert RunInfo.from_info(info, "redis://h").keeps_scripts is keeps
 
 
 def test_arguments_of_the_opening_script() -> None:
@@ -261,6 +273,18 @@ def test_an_entry_s_position(sequence: int) -> None:
 def test_diagnoses(said: str, meaning: str) -> None:
     """What a server says of itself, as redis-py passes it on, is explained."""
     assert meaning in diagnose(BaseParser.parse_error(said))[0]
+
+
+def test_sentinels_without_an_answer() -> None:
+    """Where no Sentinel names the primary, that is said, and not what redis-py's objects hold."""
+    once = {"retry": Retry(NoBackoff(), 0)}
+    sentinel: Any = redis.sentinel.Sentinel([("127.0.0.1", 1)], sentinel_kwargs=once)
+    with pytest.raises(redis.RedisError) as caught:
+        sentinel.discover_master("mine")
+
+    assert diagnose(caught.value)[0] == (
+        "no Sentinel names the primary (No master found for 'mine')"
+    )
 
 
 def test_an_unknown_error_is_shown() -> None:

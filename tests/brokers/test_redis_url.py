@@ -49,7 +49,7 @@ def test_sentinels_may_want_a_password_of_their_own() -> None:
     """What Sentinels want to know is not what their servers want to know."""
     url = parse("redis+sentinel://:inner@one/mine?sentinel_username=me&sentinel_password=outer")
 
-    assert url.sentinel_options == {"username": "me", "password": "outer"}
+    assert url.sentinel_options == {"ssl": False, "username": "me", "password": "outer"}
     assert url.options["password"] == "inner"
 
 
@@ -60,6 +60,24 @@ def test_a_cluster_is_taken_apart() -> None:
     assert url.addresses == [("one", 6379), ("two", 7001)]
     assert url.options == {"ssl": True}
     assert url.is_cluster
+
+
+@pytest.mark.parametrize("where", ["cluster://one", "sentinel://one/mine"])
+def test_tls_is_for_every_server(where: str) -> None:
+    """Nodes, Sentinels and their servers are spoken to by TLS, and are to show who they are."""
+    query = "ssl_ca_certs=/ca.pem&ssl_cert_reqs=optional&ssl_check_hostname=false"
+    url = parse(f"rediss+{where}?{query}&ssl_certfile=/c.pem&ssl_keyfile=/k.pem")
+    tls = {
+        "ssl": True,
+        "ssl_ca_certs": "/ca.pem",
+        "ssl_cert_reqs": "optional",
+        "ssl_check_hostname": False,
+        "ssl_certfile": "/c.pem",
+        "ssl_keyfile": "/k.pem",
+    }
+
+    assert url.sentinel_options == tls
+    assert {name: url.options[name] for name in tls} == tls
 
 
 @pytest.mark.parametrize(
@@ -88,6 +106,15 @@ def test_a_replica_confirms_where_there_is_one(url: str, replicas: int) -> None:
         ("redis+cluster://one:x", "SSE_BROKER_URL has 'x' where a number must be"),
         ("redis+cluster://one/0", "SSE_BROKER_URL names a database, and a cluster has none"),
         ("redis+cluster://one?speed=1", "SSE_BROKER_URL has the unknown option 'speed'"),
+        ("redis+cluster://one?ssl_ca_certs=x", "SSE_BROKER_URL has the unknown option 'ssl_ca_"),
+        (
+            "rediss+cluster://one?ssl_cert_reqs=maybe",
+            "SSE_BROKER_URL has ssl_cert_reqs=maybe: it must be none or optional or required",
+        ),
+        (
+            "rediss+sentinel://one/mine?ssl_check_hostname=0",
+            "SSE_BROKER_URL has ssl_check_hostname=0: it must be true or false",
+        ),
         ("redis://host?replicas=many", "SSE_BROKER_URL has replicas=many: it must be a whole"),
     ],
 )

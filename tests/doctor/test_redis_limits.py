@@ -23,7 +23,7 @@ def test_a_server_as_it_comes_is_fine() -> None:
 
 def test_each_limit_is_found() -> None:
     """Too few clients, too small a buffer and eviction are three findings with their lines."""
-    options = ("--client-output-buffer-limit", "pubsub 100kb 50kb 10")
+    options = ("--client-output-buffer-limit", "pubsub", "100kb", "50kb", "10")
     memory = ("--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru")
     with run_redis(*options, *memory, "--maxclients", "1") as server:
         found = visit(broker_url=server.url)

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from .programs import program
-from .redis_server import HOST, RedisServer, free_port, run_redis
+from .certificate import Certificate
+from .ports import HOST, free_port
+from .redis_server import RedisServer, cli_program, run_redis
 from .waiting import wait_until
 
 __all__ = ["Cluster", "Watched", "run_cluster", "run_sentinels"]
@@ -28,12 +29,13 @@ class Watched:
     primary: RedisServer
     replica: RedisServer
     sentinels: tuple[RedisServer, ...]
+    certificate: Certificate | None = None
 
     @property
     def url(self) -> str:
         """The address as an application would name it."""
         hosts = ",".join(f"{HOST}:{sentinel.port}" for sentinel in self.sentinels)
-        return f"redis+sentinel://{hosts}/mine/0"
+        return _url("sentinel", f"{hosts}/mine/0", self.certificate)
 
     def wait_failover(self) -> None:
         """Wait until the replica is the primary, and all Sentinels say so."""
@@ -51,11 +53,16 @@ class Watched:
 
 
 @contextmanager
-def run_sentinels() -> Iterator[Watched]:
-    """Run one primary, one replica and three Sentinels that know each other."""
+def run_sentinels(certificate: Certificate | None = None) -> Iterator[Watched]:
+    """Run one primary, one replica and three Sentinels that know each other.
+
+    With a certificate all of them speak TLS, and nothing else.
+    """
     with ExitStack() as stack:
-        primary = stack.enter_context(run_redis(aof=True))
-        replica = stack.enter_context(run_redis(aof=True, replica_of=primary))
+        primary = stack.enter_context(run_redis(aof=True, certificate=certificate))
+        replica = stack.enter_context(
+            run_redis(aof=True, replica_of=primary, certificate=certificate)
+        )
         sentinels = []
         for _ in range(3):
             folder = Path(stack.enter_context(TemporaryDirectory(prefix="sentinel-")))
@@ -65,11 +72,13 @@ def run_sentinels() -> Iterator[Watched]:
                 f"sentinel down-after-milliseconds mine {DOWN_AFTER_MS}\n"
                 "sentinel failover-timeout mine 10000\n"
             )
-            sentinel = RedisServer(folder, ["--sentinel"], password=None, settings=settings)
+            sentinel = RedisServer(
+                folder, ["--sentinel"], password=None, settings=settings, certificate=certificate
+            )
             stack.callback(sentinel.kill)
             sentinel.start()
             sentinels.append(sentinel)
-        watched = Watched(primary, replica, tuple(sentinels))
+        watched = Watched(primary, replica, tuple(sentinels), certificate)
         wait_until(
             lambda: all(_knows_all(sentinel) for sentinel in sentinels),
             within_s=SETTLED_WITHIN_S,
@@ -91,11 +100,13 @@ class Cluster:
     """Six nodes: three primaries, each with a replica."""
 
     nodes: tuple[RedisServer, ...]
+    certificate: Certificate | None = None
 
     @property
     def url(self) -> str:
         """The address as an application would name it; it names some of the nodes."""
-        return "redis+cluster://" + ",".join(f"{HOST}:{node.port}" for node in self.nodes[:3])
+        hosts = ",".join(f"{HOST}:{node.port}" for node in self.nodes[:3])
+        return _url("cluster", hosts, self.certificate)
 
     def home_of(self, channel: str) -> RedisServer:
         """The primary that has a channel."""
@@ -134,20 +145,27 @@ class Cluster:
 
 
 @contextmanager
-def run_cluster() -> Iterator[Cluster]:
-    """Run a cluster of three primaries with a replica each, all of them in step."""
+def run_cluster(certificate: Certificate | None = None) -> Iterator[Cluster]:
+    """Run a cluster of three primaries with a replica each, all of them in step.
+
+    With a certificate all of them speak TLS, and nothing else.
+    """
+    tls = ["--tls", "--cacert", str(certificate.certificate)] if certificate else []
     with ExitStack() as stack:
         nodes = []
         for _ in range(6):
             options = (
                 *("--cluster-enabled", "yes", "--cluster-port", str(free_port())),
                 *("--cluster-node-timeout", str(DOWN_AFTER_MS)),
+                *(("--tls-cluster", "yes") if certificate else ()),
             )
-            nodes.append(stack.enter_context(run_redis(*options, aof=True)))
-        cluster = Cluster(tuple(nodes))
+            nodes.append(
+                stack.enter_context(run_redis(*options, aof=True, certificate=certificate))
+            )
+        cluster = Cluster(tuple(nodes), certificate)
         subprocess.run(
             [
-                *(program("redis-cli"), "--cluster", "create"),
+                *(cli_program(), *tls, "--cluster", "create"),
                 *(f"{HOST}:{node.port}" for node in nodes),
                 *("--cluster-replicas", "1", "--cluster-yes"),
             ],
@@ -162,6 +180,12 @@ def run_cluster() -> Iterator[Cluster]:
             what="three replicas in step",
         )
         yield cluster
+
+
+def _url(kind: str, where: str, certificate: Certificate | None) -> str:
+    if certificate is None:
+        return f"redis+{kind}://{where}"
+    return f"rediss+{kind}://{where}?ssl_ca_certs={certificate.certificate}"
 
 
 def _is_ok(node: RedisServer) -> bool:

@@ -1,8 +1,9 @@
 """A real Redis (or Valkey) server of the test's own, and a network in front of it that can fail.
 
-The server runs in the foreground in a folder that goes with it, on a loopback port that it keeps
-when it is started again. `Proxy` stands between a client and the server as a network does: it can
-be cut, stalled and slow, and it counts connections.
+It is Valkey where a ``valkey-server`` is on the PATH, else ``redis-server``. The server runs in
+the foreground in a folder that goes with it, on a loopback port that it keeps when it is started
+again. `Proxy` stands between a client and the server as a network does: it can be cut, stalled and
+slow, and it counts connections.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import threading
@@ -23,12 +23,13 @@ from typing import Any
 
 import redis
 
+from .certificate import Certificate
+from .ports import HOST, free_port
 from .programs import program
 from .waiting import wait_until
 
-__all__ = ["Proxy", "RedisServer", "run_proxy", "run_redis"]
+__all__ = ["Proxy", "RedisServer", "cli_program", "run_proxy", "run_redis"]
 
-HOST = "127.0.0.1"
 READY_WITHIN_S = 20.0
 STOP_WITHIN_S = 20.0
 # Between the look for a free port and the start another program may take it.
@@ -53,8 +54,10 @@ class RedisServer:
         *,
         password: str | None,
         settings: Path | None = None,
+        certificate: Certificate | None = None,
     ) -> None:
         self.port = free_port()
+        self._certificate = certificate
         self._settings = [] if settings is None else [str(settings)]
         self._folder = folder
         self._options = options
@@ -87,6 +90,8 @@ class RedisServer:
             decode_responses=True,
             socket_timeout=10,
             client_name="test",
+            ssl=self._certificate is not None,
+            ssl_ca_certs=str(self._certificate.certificate) if self._certificate else None,
         )
 
     def url_at(self, port: int) -> str:
@@ -123,7 +128,8 @@ class RedisServer:
                 [
                     _server_program(),
                     *self._settings,
-                    *("--port", str(self.port), "--bind", HOST, "--dir", str(self._folder)),
+                    *self._port_options(),
+                    *("--bind", HOST, "--dir", str(self._folder)),
                     *("--save", "", "--daemonize", "no", "--repl-diskless-sync-delay", "0"),
                     *self._options,
                 ],
@@ -165,6 +171,16 @@ class RedisServer:
         """SIGCONT."""
         os.kill(self.pid, signal.SIGCONT)
 
+    def _port_options(self) -> list[str]:
+        if self._certificate is None:
+            return ["--port", str(self.port)]
+        certificate, key = map(str, self._certificate)
+        return [
+            *("--port", "0", "--tls-port", str(self.port), "--tls-auth-clients", "no"),
+            *("--tls-cert-file", certificate, "--tls-key-file", key),
+            *("--tls-ca-cert-file", certificate, "--tls-replication", "yes"),
+        ]
+
     def _end(self, number: int) -> None:
         if self._process is None:
             return
@@ -193,11 +209,9 @@ def _server_program() -> str:
     return shutil.which("valkey-server") or program("redis-server")
 
 
-def free_port() -> int:
-    """A port on which nobody listens now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+def cli_program() -> str:
+    """Give the path of the server's own command line client."""
+    return shutil.which("valkey-cli") or program("redis-cli")
 
 
 @contextmanager
@@ -207,16 +221,18 @@ def run_redis(
     maxmemory: str | None = None,
     replica_of: RedisServer | None = None,
     password: str | None = None,
+    certificate: Certificate | None = None,
 ) -> Iterator[RedisServer]:
     """Run a server for the length of a `with` block.
 
     Args:
         options: further command line arguments.
-        aof: whether each write is in a file before it is answered. Without it the server has no
-            persistence at all.
+        aof: whether each write goes to a file, before its answer unless the disk is busy. Without
+            it the server has no persistence at all.
         maxmemory: its bound, as "20mb"; nothing is evicted.
         replica_of: the server to replicate; returned when the link is up.
         password: what clients must know.
+        certificate: what it shows; it then speaks TLS, and nothing else.
     """
     given = [*options, "--appendonly", "yes" if aof else "no"]
     if maxmemory is not None:
@@ -226,7 +242,7 @@ def run_redis(
     if password is not None:
         given += ["--requirepass", password]
     with tempfile.TemporaryDirectory(prefix="redis-") as folder:
-        server = _started(Path(folder), given, password)
+        server = _started(Path(folder), given, password, certificate)
         try:
             if replica_of is not None:
                 wait_until(
@@ -239,9 +255,11 @@ def run_redis(
             server.kill()
 
 
-def _started(folder: Path, options: Sequence[str], password: str | None) -> RedisServer:
+def _started(
+    folder: Path, options: Sequence[str], password: str | None, certificate: Certificate | None
+) -> RedisServer:
     for _ in range(STARTS):
-        server = RedisServer(folder, options, password=password)
+        server = RedisServer(folder, options, password=password, certificate=certificate)
         try:
             server.start()
         except AssertionError:

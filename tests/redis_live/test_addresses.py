@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from flask_eventstream import Publisher
+import pytest
+
+from flask_eventstream import BrokerUnavailable, Publisher
 from harness.certificate import make_certificate
-from harness.redis_server import HOST, RedisServer, free_port
+from harness.redis_many import run_cluster, run_sentinels
+from harness.redis_server import HOST, RedisServer
 from harness.servers import Server
 from harness.streams import Reader
 from harness.waiting import wait_until
@@ -31,17 +34,38 @@ def assert_works(url: str, start_hub: StartHub) -> None:
     assert (live["data"], missed["data"]) == ("live", "missed")
 
 
+def without_authority(url: str) -> str:
+    """A URL that does not say whose certificates are to be trusted."""
+    return url.partition("?")[0]
+
+
 def test_tls(start_redis: StartRedis, start_hub: StartHub, tmp_path: Path) -> None:
     """`rediss://` reads and publishes over TLS, and checks the server's certificate."""
     made = make_certificate(tmp_path)
-    port = free_port()
-    start_redis(
-        *("--tls-port", str(port), "--tls-auth-clients", "no"),
-        *("--tls-cert-file", str(made.certificate), "--tls-key-file", str(made.key)),
-        *("--tls-ca-cert-file", str(made.certificate)),
-    )
+    port = start_redis(certificate=made).port
 
     assert_works(f"rediss://{HOST}:{port}/0?ssl_ca_certs={made.certificate}", start_hub)
+    with pytest.raises(BrokerUnavailable, match="certificate verify failed"):
+        Publisher(f"rediss://{HOST}:{port}/0").publish("x")
+
+
+def test_tls_behind_sentinels(start_hub: StartHub, tmp_path: Path) -> None:
+    """`rediss+sentinel://` speaks TLS with Sentinels and their servers, which speak nothing else.
+
+    It checks their certificate.
+    """
+    with run_sentinels(make_certificate(tmp_path)) as watched:
+        assert_works(watched.url, start_hub)
+        with pytest.raises(BrokerUnavailable, match="no Sentinel names the primary"):
+            Publisher(without_authority(watched.url)).publish("x")
+
+
+def test_tls_in_a_cluster(start_hub: StartHub, tmp_path: Path) -> None:
+    """`rediss+cluster://` speaks TLS with nodes that speak nothing else, and checks them."""
+    with run_cluster(make_certificate(tmp_path)) as cluster:
+        assert_works(cluster.url, start_hub)
+        with pytest.raises(BrokerUnavailable, match="certificate verify failed"):
+            Publisher(without_authority(cluster.url)).publish("x")
 
 
 def test_a_user_with_a_password_and_a_database(

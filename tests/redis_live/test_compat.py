@@ -14,8 +14,7 @@ import pytest
 from browser.chromium import Tab, chromium
 from flask_eventstream import Event, Publisher
 from harness.event_stream import Dispatched
-from harness.programs import program
-from harness.redis_server import RedisServer, run_redis
+from harness.redis_server import RedisServer, cli_program, run_redis
 from harness.servers import Server, serve
 from harness.streams import Reader, post
 from harness.waiting import wait_until
@@ -76,7 +75,7 @@ def wait_subscribed(server: RedisServer, channel: str) -> None:
 
 
 def redis_cli(server: RedisServer, *command: str) -> None:
-    arguments = [program("redis-cli"), "-p", str(server.port), *command]
+    arguments = [cli_program(), "-p", str(server.port), *command]
     subprocess.run(arguments, check=True, capture_output=True, timeout=10)
 
 

@@ -247,7 +247,7 @@ class RedisBroker:
                 is_cluster=self._url.is_cluster,
             )
             server.client.eval(OPEN, 1, self._keys.log(channel), *arguments)
-            text, server.script = publish_script(run.run_id)
+            text, server.script = publish_script(run.run_id, may_outlive=run.keeps_scripts)
             server.client.script_load(text)
         except _MOVING:
             self._servers.refresh()

@@ -24,6 +24,8 @@ __all__ = [
 
 #: Streams with XTRIM MINID came with 6.2.
 _OLDEST_VERSION = (6, 2)
+#: Before it, SCRIPT LOAD went to the append-only file and to replicas (release notes of 7.0).
+_FORGETS_SCRIPTS = (7, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,8 @@ class RunInfo:
     """True where an acknowledged write survives when the process is killed: it has an append-only
     file. With ``appendfsync always`` that is exact; with ``everysec`` a write may wait up to two
     seconds while the disk is busy, and a SIGKILL just then loses it without a trace."""
+    keeps_scripts: bool = False
+    """True where the next run, or a replica in its place, may know the scripts of this one."""
 
     @classmethod
     def from_info(cls, info: Mapping[str, Any], shown: str) -> RunInfo:
@@ -52,7 +56,8 @@ class RunInfo:
             # Until it has read its append-only file it says that it has none (aof.c), and would
             # get an epoch that ends all positions for nothing.
             raise BrokerUnavailable(shown, "it is still loading its file", "try again in a moment")
-        return cls(str(info["run_id"]), bool(int(info.get("aof_enabled", 0))))
+        lossless = bool(int(info.get("aof_enabled", 0)))
+        return cls(str(info["run_id"]), lossless, keeps_scripts=numbers < _FORGETS_SCRIPTS)
 
 
 def opening_arguments(
@@ -213,6 +218,7 @@ _DIAGNOSES = (
     ("Link with MASTER", "it is a replica without its primary", "name the primary in the URL"),
     ("NOREPLICAS", "too few replicas are connected", "look at its replicas"),
     ("max number of clients", "it has too many connections", "raise maxclients"),
+    ("No master found", "no Sentinel names the primary", "look at the Sentinels, and at the URL"),
 )
 
 
@@ -221,5 +227,6 @@ def diagnose(error: Exception) -> tuple[str, str]:
     text = str(error)
     for sign, why, remedy in _DIAGNOSES:
         if sign in text:
-            return f"{why} ({text})", remedy
+            # Behind " : " redis-py shows each Sentinel's client as an object, with all it has.
+            return f"{why} ({text.partition(' : ')[0]})", remedy
     return text or type(error).__name__, "try again; open streams catch up when it is back"

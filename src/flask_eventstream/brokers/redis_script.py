@@ -19,7 +19,9 @@ Keys, each with the configured prefix, ``sse:`` by default:
 **Epochs.** A server that starts again may have lost its last events and would then give their
 sequence numbers out a second time, which no reader could notice. So an epoch belongs to one run of
 one server: the publishing script has the run's id in its text, and a server that was started anew
-does not know that script. Whoever is told so asks for the run's id and opens a new epoch. Where the
+does not know that script. (Before Redis 7 it may, from its file or its primary. There the script
+asks the server for its run, at the price of an ``INFO`` for each event.) Whoever is told so asks
+for the run's id and opens a new epoch. Where the
 server's settings say that an acknowledged write survives, positions of the old epoch stay good up
 to where it ended; else they are not, and their readers are told that something is gone.
 
@@ -97,10 +99,15 @@ if ARGV[8] == '1' then
 end
 """
 
+_ASK_RUN = """
+if not string.find(redis.call('INFO', 'server'), 'run_id:' .. run, 1, true) then
+    return redis.error_reply('SSEOPEN the script is of another run')
+end"""
+
 #: KEYS: log, events, channel. ARGV: body of the message, channel, "1" for the channel's end,
 #: PUBLISH or SPUBLISH.
 _PUBLISH = """
-local run = '%s'
+local run = '%s'%s
 local state = redis.call('HMGET', KEYS[1], 'run', 'epoch', 'length', 'age')
 if state[1] ~= run then return redis.error_reply('SSEOPEN the log is not open') end
 local length, age = tonumber(state[3]), tonumber(state[4])
@@ -148,7 +155,12 @@ return position
 """
 
 
-def publish_script(run_id: str) -> tuple[str, str]:
-    """The publishing script for one run of a server, and its SHA-1, by which it is called."""
-    text = _PUBLISH % run_id
+def publish_script(run_id: str, *, may_outlive: bool) -> tuple[str, str]:
+    """The publishing script for one run of a server, and its SHA-1, by which it is called.
+
+    Args:
+        run_id: The run's.
+        may_outlive: True where another run may know the script.
+    """
+    text = _PUBLISH % (run_id, _ASK_RUN if may_outlive else "")
     return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()

@@ -7,10 +7,11 @@
     redis+sentinel://[[USER]:PASSWORD@]HOST[:PORT],…/SERVICE[/DB]
     redis+cluster://[[USER]:PASSWORD@]HOST[:PORT],…
 
-With TLS the last two are ``rediss+sentinel`` and ``rediss+cluster``. The query may have
-``prefix=`` (of our keys, ``sse:``), for Sentinels that want them ``sentinel_username=`` and
-``sentinel_password=``, and ``replicas=`` (how many must confirm an event before its
-publish returns: 0 with one server, else 1); the rest of it is redis-py's.
+With TLS the last two are ``rediss+sentinel``, to the Sentinels and to their servers, and
+``rediss+cluster``. The query may have ``prefix=`` (of our keys, ``sse:``), for Sentinels that want
+them ``sentinel_username=`` and ``sentinel_password=``, and ``replicas=`` (how many must confirm an
+event before its publish returns: 0 with one server, else 1). With one server the rest of it is
+redis-py's; of its options `_TLS_OPTIONS` are for many servers, too.
 """
 
 from __future__ import annotations
@@ -45,6 +46,15 @@ _OURS = frozenset(
     }
 )
 
+#: redis-py's, of all its versions that we take, and what each may be; ``None`` is a path.
+_TLS_OPTIONS: Mapping[str, Mapping[str, Any] | None] = {
+    "ssl_ca_certs": None,
+    "ssl_certfile": None,
+    "ssl_keyfile": None,
+    "ssl_cert_reqs": {name: name for name in ("none", "optional", "required")},
+    "ssl_check_hostname": {"true": True, "false": False},
+}
+
 _PORT = 6379
 _SENTINEL_PORT = 26_379
 
@@ -72,7 +82,7 @@ class RedisUrl:
     options: Mapping[str, Any] = field(default_factory=dict)
     """User, password, database, TLS: for each server's client."""
     sentinel_options: Mapping[str, Any] = field(default_factory=dict)
-    """User and password of the Sentinels."""
+    """User and password of the Sentinels, and TLS: for their clients."""
 
     @property
     def is_cluster(self) -> bool:
@@ -119,18 +129,18 @@ class RedisUrl:
         user_info, _, hosts = parts.netloc.rpartition("@")
         user, _, password = user_info.partition(":")
         path = [step for step in parts.path.split("/") if step]
-        sentinel_options = {
-            name.removeprefix("sentinel_"): query.pop(name)
-            for name in ("sentinel_username", "sentinel_password")
-            if sentinel and name in query
-        }
+        tls = _take_tls(query, key=key) if parts.scheme.startswith("rediss") else {"ssl": False}
+        sentinel_options = dict(tls)
+        for name in ("sentinel_username", "sentinel_password"):
+            if sentinel and name in query:
+                sentinel_options[name.removeprefix("sentinel_")] = query.pop(name)
         if query:
             raise InvalidConfig([f"{key} has the unknown option {min(query)!r} in its query"])
         addresses = [
             _address(host, _SENTINEL_PORT if sentinel else _PORT, key=key)
             for host in hosts.split(",")
         ]
-        options: dict[str, Any] = {"ssl": parts.scheme.startswith("rediss")}
+        options = dict(tls)
         if user:
             options["username"] = unquote(user)
         if password:
@@ -181,6 +191,17 @@ def _common(timeout_s: float, retry: Any) -> dict[str, Any]:
         "socket_timeout": timeout_s,
         "socket_connect_timeout": timeout_s,
     }
+
+
+def _take_tls(query: dict[str, str], *, key: str) -> dict[str, Any]:
+    """Take what is about TLS out of a query, as redis-py's clients want it."""
+    options: dict[str, Any] = {"ssl": True}
+    for name in _TLS_OPTIONS.keys() & query.keys():
+        value, meanings = query.pop(name), _TLS_OPTIONS[name]
+        if meanings is not None and value not in meanings:
+            raise InvalidConfig([f"{key} has {name}={value}: it must be {' or '.join(meanings)}"])
+        options[name] = value if meanings is None else meanings[value]
+    return options
 
 
 def _address(text: str, default_port: int, *, key: str) -> Address:
