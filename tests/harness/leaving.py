@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TypeVar
+from typing import TYPE_CHECKING
 
-from typing_extensions import Self
+if TYPE_CHECKING:
+    from typing_extensions import Self  # typing's from Python 3.11 on
 
 __all__ = ["Leaves"]
-
-T = TypeVar("T", bound="Leaves")
 
 
 class Leaves(ABC):
