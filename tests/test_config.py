@@ -9,7 +9,7 @@ import pytest
 
 from flask_eventstream.config import Config
 from flask_eventstream.errors import InvalidConfig
-from flask_eventstream.log import Retention
+from flask_eventstream.log.entries import Retention
 
 
 def problems(**settings: Any) -> tuple[str, ...]:

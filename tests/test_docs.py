@@ -29,7 +29,7 @@ from flask_eventstream import Publisher
 from flask_eventstream.brokers import broker_from_url
 from flask_eventstream.config import _READERS, _REDIS_KEYS, Config
 from flask_eventstream.errors import EndReason
-from flask_eventstream.log import Entry, Retention
+from flask_eventstream.log.entries import Entry, Retention
 from harness.ports import free_port
 from harness.programs import program
 from harness.redis_server import RedisServer, run_redis
@@ -181,7 +181,8 @@ def test_each_room_is_in_the_architecture() -> None:
     for number, rooms in rows:
         shown.setdefault(int(number), set()).update(re.findall(r"`(\w+)/?`", rooms))
     package = Path(flask_eventstream.__file__).parent
-    rooms = {path.stem for path in package.glob("[!_]*.py")} | {"brokers"}
+    rooms = {path.parent.name for path in package.glob("*/__init__.py")}
+    rooms |= {path.stem for path in package.glob("[!_]*.py")}
     layers = re.search(
         r"^layers = \[\n(.*?)^\]", text_of(ROOT / "pyproject.toml"), re.MULTILINE | re.DOTALL
     )

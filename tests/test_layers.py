@@ -17,15 +17,15 @@ ROOT = Path(__file__).parents[1] / "src" / PACKAGE
 FILES = {path.relative_to(ROOT).as_posix(): path for path in sorted(ROOT.rglob("*.py"))}
 
 # gevent replaces `threading` and `_thread`; one room knows how to get the real ones.
-THREADS_ONLY_IN = {"native.py"}
-FLASK_ONLY_IN = {"extension.py", "views.py", "cli.py", "compat.py"}
-REDIS_ONLY_IN = {
-    f"brokers/redis{part}.py" for part in ("", "_cluster", "_servers", "_session", "_slots", "_url")
-}
+THREADS_ONLY_IN = {"process.py"}
+FLASK_ONLY_IN = {name for name in FILES if name.startswith("app/")}
+REDIS_ONLY_IN = {name for name in FILES if name.startswith("brokers/redis/")}
 # Commands and helpers for tests stand on the public names, as a user's program does.
-DOOR_ONLY_IN = {"cli.py", "testing.py"}
+DOOR_ONLY_IN = {"app/cli.py", "testing.py"}
 
-PURE = {"event.py", "position.py", "log.py", "subscription.py", "access.py", "config.py"}
+PURE = {"event.py", "framing.py", "config.py", "hub/splice.py"} | {
+    name for name in FILES if name.startswith(("log/", "access/"))
+}
 IMPURE_MODULES = {"time", "socket", "asyncio", "threading", "_thread", "random"}
 
 
@@ -91,7 +91,7 @@ def test_the_package_is_found() -> None:
 
 @pytest.mark.parametrize("name", sorted(FILES.keys() - THREADS_ONLY_IN))
 def test_threads_come_from_one_room(name: str) -> None:
-    """Only `native` imports threading, so that no room gets gevent's copy by accident."""
+    """Only `process` imports threading, so that no room gets gevent's copy by accident."""
     assert not roots_of(name) & {"threading", "_thread"}
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from flask_eventstream.brokers import Broker, broker_from_url, check_channel
 from flask_eventstream.brokers.memory import MemoryBroker
-from flask_eventstream.brokers.sqlite import SqliteBroker
+from flask_eventstream.brokers.sqlite.broker import SqliteBroker
 from flask_eventstream.errors import (
     BrokerUnavailable,
     EventTooLarge,

@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from flask_eventstream import Event, Publisher  # noqa: E402
 from flask_eventstream.brokers import broker_from_url  # noqa: E402
-from flask_eventstream.log import Entry, Retention  # noqa: E402
+from flask_eventstream.log.entries import Entry, Retention  # noqa: E402
 from harness.process import cpu_s, descriptors, resident_bytes  # noqa: E402
 from harness.redis_server import RedisServer, run_redis  # noqa: E402
 from harness.servers import serve  # noqa: E402
@@ -99,7 +99,7 @@ def measure_streams() -> None:
 def measure_older() -> None:
     """The same of flask-sse 1.0.0, on the worker class that its manual advises."""
     print(f"{OLDER_STREAMS} streams of flask-sse 1.0.0 on one gunicorn gevent worker", flush=True)
-    apps = ROOT / "tests" / "redis_live" / "apps"
+    apps = ROOT / "tests" / "live" / "redis" / "apps"
     with contextlib.ExitStack() as stack:
         redis_server = stack.enter_context(run_redis())
         env = {"FLASK_REDIS_URL": redis_server.url}

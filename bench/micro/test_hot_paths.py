@@ -13,15 +13,15 @@ from typing import cast
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from flask_eventstream.catchup import CatchUp
 from flask_eventstream.event import Event
-from flask_eventstream.fanout import FanOut
-from flask_eventstream.groups import Group
-from flask_eventstream.head import rewrite_head
-from flask_eventstream.log import Entry, Replay
-from flask_eventstream.position import Position, compose, decompose
-from flask_eventstream.stream import Stream
-from flask_eventstream.subscription import Subscription
+from flask_eventstream.framing import rewrite_head
+from flask_eventstream.hub.catchup import CatchUp
+from flask_eventstream.hub.fanout import FanOut
+from flask_eventstream.hub.groups import Group
+from flask_eventstream.hub.splice import Subscription
+from flask_eventstream.hub.stream import Stream
+from flask_eventstream.log.entries import Entry, Replay
+from flask_eventstream.log.position import Position, compose, decompose
 
 STREAMS = 1000
 BEHIND = 100

@@ -16,7 +16,8 @@
 Every page with ``new EventSource("/stream")`` gets it, in order, once, also after it was away.
 """
 
-from flask_eventstream.compat import Message, ServerSentEventsBlueprint, send_event
+from flask_eventstream.app.compat import Message, ServerSentEventsBlueprint, send_event
+from flask_eventstream.app.extension import EventStream, sse
 from flask_eventstream.errors import (
     BrokerUnavailable,
     EventStreamError,
@@ -26,7 +27,6 @@ from flask_eventstream.errors import (
     InvalidEvent,
 )
 from flask_eventstream.event import Event
-from flask_eventstream.extension import EventStream, sse
 from flask_eventstream.publisher import Publisher
 
 __all__ = [

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flask_eventstream.errors import InvalidConfig
-from flask_eventstream.log import Retention
+from flask_eventstream.log.entries import Retention
 
 __all__ = ["Config"]
 

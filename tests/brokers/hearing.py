@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from flask_eventstream.brokers import Broker
-from flask_eventstream.log import Arrival, Entry, Replay
-from flask_eventstream.subscription import Subscription
+from flask_eventstream.hub.splice import Subscription
+from flask_eventstream.log.entries import Arrival, Entry, Replay
 from harness.waiting import wait_until
 
 __all__ = ["Ear", "Loop", "Reader", "running_loop"]

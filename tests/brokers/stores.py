@@ -13,9 +13,9 @@ from typing import Protocol
 
 from flask_eventstream.brokers import Broker, broker_from_url
 from flask_eventstream.brokers.memory import MemoryBroker
-from flask_eventstream.brokers.sqlite import SqliteBroker
-from flask_eventstream.brokers.sqlite_log import LogFile
-from flask_eventstream.log import Retention
+from flask_eventstream.brokers.sqlite.broker import SqliteBroker
+from flask_eventstream.brokers.sqlite.log import LogFile
+from flask_eventstream.log.entries import Retention
 from harness.redis_server import RedisServer, run_redis
 
 __all__ = ["STORES", "Clock", "ClockedSqliteBroker", "MemoryStore", "SqliteStore", "Store"]

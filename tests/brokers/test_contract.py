@@ -14,7 +14,7 @@ from brokers.hearing import Ear, Reader
 from brokers.stores import Store
 from flask_eventstream.brokers import Broker
 from flask_eventstream.event import Event
-from flask_eventstream.log import Entry, Retention
+from flask_eventstream.log.entries import Entry, Retention
 from harness.stage import has_ended
 from harness.waiting import wait_until
 

@@ -14,7 +14,7 @@ from brokers.hearing import Ear, Loop
 from brokers.stores import Clock
 from flask_eventstream.brokers.memory import MemoryBroker
 from flask_eventstream.event import Event
-from flask_eventstream.log import Retention
+from flask_eventstream.log.entries import Retention
 
 Listen = Callable[..., Ear]
 

@@ -40,8 +40,8 @@ WERKZEUG_FLAGS: dict[str, tuple[str, ...]] = {
     "werkzeug-unthreaded": ("--without-threads",),
     "werkzeug-debug": ("--debug",),
 }
-# What tests/live puts every claim to. FURTHER_KINDS and gevent_pywsgi have tests/servers, and
-# ASGI_KINDS tests/asgi.
+# What tests/live puts every claim to. FURTHER_KINDS and gevent_pywsgi have tests/live/servers, and
+# ASGI_KINDS tests/live/asgi.
 KINDS = ("gunicorn-sync", "gunicorn-gthread", "gunicorn-gevent", *WERKZEUG_FLAGS)
 
 # What somebody's shell may hold that would change the server under test.

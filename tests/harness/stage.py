@@ -18,9 +18,9 @@ from flask_eventstream.brokers import Broker, Inbox, Listener
 from flask_eventstream.brokers.memory import MemoryBroker
 from flask_eventstream.config import Config
 from flask_eventstream.event import Event
-from flask_eventstream.hub import Hub
-from flask_eventstream.log import Arrival, Replay
-from flask_eventstream.stream import Adoption
+from flask_eventstream.hub.hub import Hub
+from flask_eventstream.hub.stream import Adoption
+from flask_eventstream.log.entries import Arrival, Replay
 from harness.event_stream import Dispatched, EventStreamParser
 from harness.waiting import Deadline
 

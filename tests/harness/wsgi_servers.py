@@ -15,7 +15,7 @@ from .programs import program
 
 __all__ = ["FURTHER_KINDS", "Plan", "plan"]
 
-STARTERS = Path(__file__).parents[1] / "servers" / "starters"
+STARTERS = Path(__file__).parents[1] / "live" / "servers" / "starters"
 
 # Ordinary requests and streams share two threads, where the server can have two.
 UWSGI = ["--master", "--die-on-term", "--need-app", "--pythonpath", "."]
@@ -135,7 +135,7 @@ def _as_somebody_else() -> list[str]:
     return [program("setpriv"), *who, *privilege]
 
 
-#: Kinds that tests/servers runs; each is called with application, port, scratch and working folder.
+#: Kinds that tests/live/servers runs; called with application, port, scratch and working folder.
 FURTHER_KINDS: dict[str, Callable[[str, int, Path, Path], Plan]] = {
     "waitress": _starter("waitress"),
     "waitress-lookahead": _starter("waitress", "1"),

@@ -7,14 +7,14 @@ from typing import Any
 
 from flask_eventstream.brokers.broker import Broker, Inbox, Listener, check_channel
 from flask_eventstream.brokers.memory import MemoryBroker
-from flask_eventstream.brokers.sqlite import SqliteBroker
+from flask_eventstream.brokers.sqlite.broker import SqliteBroker
 from flask_eventstream.errors import InvalidConfig
-from flask_eventstream.log import Retention
+from flask_eventstream.log.entries import Retention
 
 _redis: Any
 try:
-    from flask_eventstream.brokers import redis as _redis
-    from flask_eventstream.brokers.redis_url import RedisUrl as _RedisUrl
+    from flask_eventstream.brokers.redis import broker as _redis
+    from flask_eventstream.brokers.redis.url import RedisUrl as _RedisUrl
 except ModuleNotFoundError as error:
     if error.name != "redis":
         raise

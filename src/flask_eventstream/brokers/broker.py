@@ -13,7 +13,7 @@ from typing import Protocol
 
 from flask_eventstream.errors import InvalidChannel
 from flask_eventstream.event import Event
-from flask_eventstream.log import Arrival, Entry, Replay
+from flask_eventstream.log.entries import Arrival, Entry, Replay
 
 __all__ = ["Broker", "Inbox", "Listener", "check_channel"]
 

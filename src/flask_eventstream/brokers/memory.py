@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 
 from flask_eventstream.brokers.broker import Inbox
 from flask_eventstream.event import Event
-from flask_eventstream.log import Arrival, Entry, Replay, Retention, take_page
-from flask_eventstream.native import Lock, in_forked_child
-from flask_eventstream.position import Position
+from flask_eventstream.log.entries import Arrival, Entry, Replay, Retention, take_page
+from flask_eventstream.log.position import Position
+from flask_eventstream.process import Lock, in_forked_child
 
 __all__ = ["MemoryBroker"]
 

@@ -1,0 +1,3 @@
+"""Who may read what, until when. Pure: no clock, no socket, no loop."""
+
+__all__: list[str] = []

@@ -1,0 +1,3 @@
+"""Flask, and nothing else knows Flask."""
+
+__all__: list[str] = []

@@ -1,0 +1,172 @@
+"""``flask sse``: publish from a shell, see what is published, and find out what is wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+import click
+from flask import Flask, current_app
+from flask.cli import AppGroup
+
+from flask_eventstream.app.extension import EXTENSION_KEY, EventStream
+from flask_eventstream.brokers import check_channel
+from flask_eventstream.doctor.findings import Remark, examine_app, examine_stream, render
+from flask_eventstream.doctor.probe import Probe
+from flask_eventstream.doctor.remedies import Level
+from flask_eventstream.errors import EventStreamError
+from flask_eventstream.hub.tail import read_entries
+from flask_eventstream.log.entries import Entry
+from flask_eventstream.state import Service
+
+__all__ = ["group"]
+
+group = AppGroup("sse", help="Publish and watch server-sent events.")
+_name_option = click.option(
+    "--name", default=None, help="Which EventStream, by its name, where the app has several."
+)
+
+
+@group.command("publish")
+@click.argument("channel")
+@click.argument("data")
+@click.option("--type", "type_", default=None, help="What pages listen for; by default message.")
+@click.option("--id", "id_", default=None, help="The event's own id.")
+@_name_option
+def publish(channel: str, data: str, type_: str | None, id_: str | None, name: str | None) -> None:
+    """Publish DATA, as it is, to CHANNEL, and print the event's id."""
+    try:
+        click.echo(_service(name).publisher.publish(data, type_, id_, channel=channel))
+    except EventStreamError as error:
+        raise click.ClickException(str(error)) from error
+
+
+@group.command("listen")
+@click.argument("channels", nargs=-1, required=True, metavar="CHANNEL...")
+@_name_option
+def listen(channels: tuple[str, ...], name: str | None) -> None:
+    """Print the events of each CHANNEL as they come, one JSON object per line."""
+    try:
+        service = _service(name)
+        entries = read_entries(service.broker, [check_channel(channel) for channel in channels])
+    except EventStreamError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"Listening to {', '.join(channels)} on {service.broker.url}", err=True)
+    for entry in entries:
+        click.echo(json.dumps(_line(entry), ensure_ascii=False))
+
+
+@group.command("doctor")
+@click.argument("url", required=False)
+@click.option(
+    "--channel", default=None, help="One that the reader may read; by default the doctor's own."
+)
+@click.option(
+    "--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="Such as a user's cookie."
+)
+@_name_option
+@click.pass_context
+def doctor(
+    context: click.Context,
+    url: str | None,
+    channel: str | None,
+    headers: tuple[str, ...],
+    name: str | None,
+) -> None:
+    """Find out what is wrong with the app's streams, and the lines that mend it.
+
+    URL is the address that users use: https://shop.example/stream. Without it only the app itself
+    is looked at. It publishes a probe to a channel of its own. The exit code is 1 where something
+    is wrong.
+    """
+    try:
+        probe = _probe(name, channel)
+        app = probe.look_at_app()
+        remarks = _show(examine_app(app))
+        if url is not None:
+            click.echo(f"\n{url}")
+            seen = probe.look_at_stream(url, _parse_headers(headers), _say)
+            remarks += _show(examine_stream(app, seen))
+    except EventStreamError as error:
+        raise click.ClickException(str(error)) from error
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    problems = sum(remark.level is Level.PROBLEM for remark in remarks)
+    advice = sum(remark.level is Level.ADVICE for remark in remarks)
+    click.echo(f"\nProblems: {problems}. Advice: {advice}.")
+    context.exit(1 if problems else 0)
+
+
+def _probe(name: str | None, channel: str | None) -> Probe:
+    stream = _stream(name)
+    service: Service = stream.service(_app())
+    endpoint = f"{stream.name}.stream"
+    rules = current_app.url_map.iter_rules()
+    # A blueprint inside another has that one's name before its own.
+    paths = [rule.rule for rule in rules if f".{rule.endpoint}".endswith(f".{endpoint}")]
+    return Probe(
+        service.config,
+        service.broker,
+        service.publisher,
+        app=f"{current_app.import_name}:app",
+        path=paths[0],
+        key=current_app.secret_key,
+        channel=None if channel is None else check_channel(channel),
+    )
+
+
+def _parse_headers(lines: Iterable[str]) -> dict[str, str]:
+    headers = {}
+    for line in lines:
+        name, mark, value = line.partition(":")
+        if not mark or not name.strip() or not line.isprintable():
+            raise click.BadParameter(f"{line!r} is no header: write --header 'Cookie: session=…'")
+        headers[name.strip()] = value.strip()
+    return headers
+
+
+def _show(remarks: Iterable[Remark]) -> list[Remark]:
+    shown = list(remarks)
+    for remark in shown:
+        click.echo(render(remark))
+    return shown
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _line(entry: Entry) -> dict[str, str | None]:
+    event = entry.event
+    if event is None:
+        return {"channel": entry.channel, "id": entry.position, "type": "stream-end", "data": None}
+    return {
+        "channel": entry.channel,
+        "id": event.id or entry.position,
+        "type": event.type or "message",
+        "data": event.data,
+    }
+
+
+def _service(name: str | None) -> Service:
+    service: Service = _stream(name).service(_app())
+    return service
+
+
+def _app() -> Flask:
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
+    return app
+
+
+def _stream(name: str | None) -> EventStream:
+    streams = {stream.name: stream for stream in _app().extensions.get(EXTENSION_KEY, ())}
+    if not streams:
+        raise click.ClickException(
+            "this app has no EventStream: app.register_blueprint(sse, url_prefix='/stream')"
+        )
+    wanted = name or ("sse" if "sse" in streams else next(iter(streams)))
+    if wanted not in streams:
+        known = ", ".join(streams)
+        raise click.ClickException(f"this app has no EventStream {wanted!r}; it has {known}")
+    stream: EventStream = streams[wanted]
+    return stream

@@ -1,0 +1,159 @@
+"""``GET /stream``: from a request to a response that is an event stream."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Hashable, Iterable
+from dataclasses import replace
+from typing import Any, cast
+
+from flask import Flask, Request, Response
+from flask.globals import app_ctx
+
+from flask_eventstream.access.ticket import HEADER, is_good
+from flask_eventstream.brokers import check_channel
+from flask_eventstream.brokers.memory import MemoryBroker
+from flask_eventstream.errors import BrokerUnavailable, InvalidChannel
+from flask_eventstream.log.entries import Arrival
+from flask_eventstream.servers.wsgi.response import EventStreamResponse, Opening
+from flask_eventstream.state import Service
+
+__all__ = ["event_stream", "open_stream"]
+
+#: How the older extensions name the channel of a stream that names none.
+_DEFAULT_CHANNEL = "sse"
+
+#: What polyfills' ``padding=true`` asks for (Yaffle/EventSource, README).
+_PADDING_BYTES = 2048
+
+
+def open_stream(app: Flask, service: Service, request: Request) -> Response:
+    """The response to a request for a stream: 200, 204 to a reader who has seen it all, or 400."""
+    after = _last_event_id(request)
+    try:
+        channels = _channels(request, service.config.max_channels)
+        arrival = _arrive(service, channels, after)
+    except InvalidChannel as error:
+        return app.response_class(f"{error}\n", 400, mimetype="text/plain")
+    if arrival is not None and arrival.is_over:
+        # The one status that stops an EventSource politely (WHATWG HTML 9.2.3).
+        return app.response_class(status=204)
+    # Under ASGI the wrapper does not know, and says "several" to be safe.
+    several = request.environ.get("wsgi.multiprocess") and "asgi.scope" not in request.environ
+    if several and isinstance(service.broker, MemoryBroker):
+        service.say_once(
+            "SSE_BROKER_URL is memory://, and this server runs several processes: readers get only"
+            " what their own process publishes; use sqlite:///path"
+        )
+    opening = Opening(
+        service,
+        channels=channels,
+        after=after,
+        arrival=arrival,
+        tells_position=_is_browser(request),
+        padding_bytes=_padding(request),
+        diagnosed=_is_doctor(app, service, request),
+    )
+    return event_stream(app, opening)
+
+
+def event_stream(app: Flask, opening: Opening) -> Response:
+    """A response of the app's own class that becomes an event stream when the server calls it."""
+    if opening.source is not None:
+        opening = replace(opening, source=_take_back_contexts(opening.source))
+    response: Any = _response_class(cast("Hashable", app.response_class))(
+        (), mimetype="text/event-stream"
+    )
+    response.opening = opening
+    response.headers["Cache-Control"] = "no-store"
+    # nginx would otherwise keep events back until its buffer is full.
+    response.headers["X-Accel-Buffering"] = "no"
+    made: Response = response
+    return made
+
+
+def _take_back_contexts(source: Iterable[object]) -> Iterable[object]:
+    """Let what `flask.stream_with_context` made run on another thread; anything else as it is.
+
+    Before Flask 3.1.2 (pallets/flask#5774) it pushes the request's contexts at once, on the
+    request's own thread, and only there it can pop them. On a thread of ours it would find no
+    request, and the worker's thread would keep this one: what teardown frees would stay in use, and
+    the next requests of that thread would share its ``g``. So it is closed here, and its iterable
+    is run as newer Flask runs it.
+    """
+    frame = getattr(source, "gi_frame", None)
+    if frame is None or frame.f_globals.get("__name__") != "flask.helpers":
+        return source
+    names = frame.f_locals
+    if "ctx" not in names:  # newer Flask, which calls it `req_ctx`, and has pushed nothing yet
+        return source
+    contexts: Any = (app_ctx._get_current_object(), names["ctx"])  # type: ignore[attr-defined]  # noqa: SLF001
+    lent: Iterable[object] = _with_contexts(names["gen"], *contexts)
+    source.close()  # type: ignore[attr-defined]  # a generator
+    return lent
+
+
+def _with_contexts(source: Iterable[object], app_context: Any, request_context: Any) -> Any:
+    with app_context, request_context:
+        yield from source
+
+
+@functools.lru_cache(maxsize=16)
+def _response_class(base: Any) -> type[Response]:
+    # Flask turns any other response into the app's class and would lose ours on the way.
+    return type("EventStreamResponse", (EventStreamResponse, base), {})
+
+
+def _channels(request: Request, most: int) -> tuple[str, ...]:
+    # "?channel=" means the default, as it did in the older extension.
+    names = {check_channel(name) for name in request.args.getlist("channel") if name}
+    if len(names) > most:
+        raise InvalidChannel(
+            f"{len(names)} channels", f"is more than {most} in one stream: see SSE_MAX_CHANNELS"
+        )
+    return tuple(sorted(names)) or (_DEFAULT_CHANNEL,)
+
+
+def _last_event_id(request: Request) -> str | None:
+    """Where the client was: the header, else the query (polyfills can't set headers)."""
+    header = request.headers.get("Last-Event-ID")
+    if header:
+        # Browsers send UTF-8 (WHATWG HTML 9.2.3); WSGI hands header bytes out as Latin-1.
+        return header.encode("latin-1").decode("utf-8", "replace")
+    return request.args.get("lastEventId") or None
+
+
+def _arrive(service: Service, channels: tuple[str, ...], after: str | None) -> Arrival | None:
+    try:
+        return service.broker.arrive(channels, after)
+    except BrokerUnavailable:
+        return None  # open it: readers wait for the broker, not the other way round
+
+
+def _is_over(service: Service, channel: str) -> bool:
+    arrival = _arrive(service, (channel,), None)
+    return arrival is not None and arrival.is_over
+
+
+def _is_doctor(app: Flask, service: Service, request: Request) -> bool:
+    shown = request.headers.get(HEADER)
+    return shown is not None and is_good(
+        shown, key=app.secret_key, has_ended=lambda ticket: _is_over(service, ticket)
+    )
+
+
+def _is_browser(request: Request) -> bool:
+    """True for clients that surely follow the specification.
+
+    A block that only sets the last event ID lets a page that was cut off before its first event
+    resume. Some libraries emit an empty event for it (httpx-sse#35), so only browsers get it, and
+    whoever asks for it with an empty ``lastEventId=`` in the query.
+    """
+    return "Mozilla/" in request.headers.get("User-Agent", "") or "lastEventId" in request.args
+
+
+def _padding(request: Request) -> int:
+    asked = request.args.get("padding", "")
+    if asked == "true":
+        return _PADDING_BYTES
+    return int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 6 else 0  # noqa: PLR2004

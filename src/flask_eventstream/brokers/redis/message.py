@@ -1,0 +1,130 @@
+"""An event as a Redis message: what we publish, and every form that is found in the wild.
+
+What we publish is what flask-sse 1.0 published, and it reads it::
+
+    {"id":"3f9a0c1d-42", "data": {"price": 7}, "type": "trade"}
+
+``data`` is any JSON; ``type``, ``id`` and ``retry`` are there if they are set. The first ``id`` is
+the position in our log, written by the script that appends. Where the event has an id of its own,
+that one comes last, ``{"id":"3f9a0c1d-42", …, "id": "own"}``. Of two equal keys JSON readers take
+the last (RFC 8259, 4: most do), so older ones see the event's own id, and ours sees both. The
+space that is missing behind the first colon alone is how ours are told from others': a bridge from
+another log may well publish an id that looks like a position of this one.
+
+What we read besides: the same object from anybody, without a position; the older extension's array
+``["type", data]``; and any other text, which is an event's data as it is.
+
+Rules of this room: no clock, no socket, no Redis.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from flask_eventstream.errors import EventStreamError, InvalidEvent
+from flask_eventstream.event import STREAM_END, Event
+from flask_eventstream.log.position import Position
+
+__all__ = ["END_BODY", "Message", "Unreadable", "decode_message", "encode_body"]
+
+_OURS = re.compile(r'\{"id":"([a-z0-9]{8,16}-(?:0|[1-9][0-9]{0,18}))", "data": ')
+_DECODER = json.JSONDecoder()
+
+#: The body of a channel's end, as `encode_body` would make it. Older readers get an event of it.
+END_BODY = f'"data": {{}}, "type": "{STREAM_END}"}}'
+
+
+class Unreadable(EventStreamError):
+    """A message that is no event. ``kind`` is one of few words, to count by."""
+
+    def __init__(self, kind: str, detail: str) -> None:
+        super().__init__(kind, detail)
+        self.kind = kind
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.detail}"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What a message says."""
+
+    event: Event | None
+    """``None``: the channel ended."""
+    position: Position | None
+    """``None``: it is in no log of ours."""
+
+
+def encode_body(event: Event) -> str:
+    """The message of an event, from behind its position to its closing brace."""
+    # JSON text that is itself a string is published as text, or readers would get it unquoted.
+    is_raw = event.is_json and event.data[:1] not in '" \t\r\n'
+    parts = [f'"data": {event.data if is_raw else json.dumps(event.data)}']
+    if event.type:
+        parts.append(f'"type": {json.dumps(event.type)}')
+    if event.retry is not None:
+        parts.append(f'"retry": {event.retry}')
+    if event.id:
+        parts.append(f'"id": {json.dumps(event.id)}')
+    return ", ".join(parts) + "}"
+
+
+def decode_message(raw: bytes) -> Message:
+    """Read a message of any known form.
+
+    Raises:
+        Unreadable: It is none, or its fields make no event.
+    """
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError as error:
+        raise Unreadable("not UTF-8", str(error)) from error
+    try:
+        ours = _OURS.match(text)
+        if ours is not None:
+            return _read_ours(text, ours.end(), Position.parse(ours[1]))
+        return Message(_read_foreign(text), None)
+    except InvalidEvent as error:
+        raise Unreadable("invalid field", str(error)) from error
+    except (ValueError, RecursionError) as error:
+        raise Unreadable("invalid JSON", str(error)) from error
+
+
+def _read_ours(text: str, start: int, position: Position | None) -> Message:
+    # The data's own text is kept: reading and writing it again could change its form.
+    data, end = _DECODER.raw_decode(text, start)
+    rest = text[end:]
+    fields = json.loads("{" + rest[2:]) if rest.startswith(", ") else {}
+    if fields.get("type") == STREAM_END:
+        return Message(None, position)
+    kept = data if isinstance(data, str) else text[start:end]
+    return Message(_event(kept, fields), position)
+
+
+def _read_foreign(text: str) -> Event:
+    if text[:1] not in ("{", "["):
+        return Event(text)
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return Event(text)  # "[12:30:00] user: hello" of the famous chat
+    if isinstance(value, list):
+        return _read_pair(value) or Event(text)
+    if "data" not in value:
+        raise Unreadable("no data", 'an object must have "data", and may have type, id, retry')
+    return _event(value["data"], value)
+
+
+def _read_pair(value: list[Any]) -> Event | None:
+    """``[type, data]`` of the older extension; anything else is text that looks like a list."""
+    if len(value) != 2 or not isinstance(value[0], (str, type(None))):  # noqa: PLR2004
+        return None
+    return Event(value[1], value[0])
+
+
+def _event(data: Any, fields: dict[str, Any]) -> Event:
+    return Event(data, fields.get("type"), fields.get("id"), fields.get("retry"))

@@ -1,0 +1,3 @@
+"""The log in a SQLite file."""
+
+__all__: list[str] = []

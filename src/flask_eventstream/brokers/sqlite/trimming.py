@@ -1,0 +1,126 @@
+"""What a SQLite log keeps: trimmed now and then, so that no single publish pays for it.
+
+What lies in the file is never younger than ten seconds when it goes, whatever the retention,
+because readers in other processes hear of an event by finding it in the file.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+
+from flask_eventstream.log.entries import Retention
+
+__all__ = ["Trimming"]
+
+#: Milliseconds for which every event stays in the file, whatever the retention: how long the
+#: reader of another process may be stopped (a slow disk, a suspended process) and lose nothing.
+_LIVE_MS = 10_000
+
+#: Every so many appended events the oldest of the file are looked at, and at most twice as many
+#: removed: the file shrinks faster than it grows, and no single publish pays for a big clean-up.
+_SWEEP_EVERY = 256
+#: Every so many, channels without an event for long are forgotten.
+_FORGET_EVERY = 65_536
+
+
+class Trimming:
+    """The statements that remove from a log file. Each runs inside a transaction of the caller's.
+
+    Args:
+        db: The connection.
+        asked: What the application asks for; the file remembers it. ``None``: what the file
+            remembers.
+        clock: Seconds since 1970.
+    """
+
+    def __init__(
+        self, db: sqlite3.Connection, asked: Retention | None, clock: Callable[[], float]
+    ) -> None:
+        self._db = db
+        self._clock = clock
+        self._retention = self._agreed_retention(asked)
+
+    def appended(self, channel: str, sequence: int, stored: int) -> None:
+        """Trim where it is time, after a channel's ``stored``-th event."""
+        # Trimmed when a quarter more than needed lies there: cheap on average.
+        if stored > self._retention.length + self._retention.length // 4 + 64:
+            self._trim(channel)
+        if sequence % _SWEEP_EVERY == 0:
+            self._sweep()
+        if sequence % _FORGET_EVERY == 0:
+            self.forget_channels()
+
+    def forget_channels(self) -> None:
+        """Forget channels of which nothing is left, and that were silent for long."""
+        before_ms = int(self._clock() * 1000) - int(self._retention.forget_s * 1000)
+        forgotten = self._db.execute(
+            "DELETE FROM sse_channels WHERE touched_ms < ? AND NOT EXISTS"
+            " (SELECT 1 FROM sse_events WHERE sse_events.channel = sse_channels.channel)"
+            " RETURNING trimmed",
+            (before_ms,),
+        ).fetchall()
+        if forgotten:
+            self._db.execute(
+                "UPDATE sse_log SET floor = max(floor, ?)",
+                (max(trimmed for (trimmed,) in forgotten),),
+            )
+
+    def beyond_length(self, channel: str) -> int:
+        """The newest sequence that the history's length excludes; 0 where all of it fits."""
+        row = self._db.execute(
+            "SELECT sequence FROM sse_events WHERE channel = ?"
+            " ORDER BY sequence DESC LIMIT 1 OFFSET ?",
+            (channel, self._retention.length),
+        ).fetchone()
+        return int(row[0]) if row else 0
+
+    def expired_ms(self) -> int:
+        """Milliseconds since 1970 before which an event is too old to be read."""
+        return int(self._clock() * 1000) - int(self._retention.age_s * 1000)
+
+    def _trim(self, channel: str) -> None:
+        excess = self.beyond_length(channel)
+        last = self._db.execute(
+            "SELECT max(sequence) FROM sse_events"
+            " WHERE channel = ? AND sequence <= ? AND at_ms < ?",
+            (channel, excess, int(self._clock() * 1000) - _LIVE_MS),
+        ).fetchone()[0]
+        if last is not None:
+            self._remove(channel, last)
+        else:
+            # All of it is too young to go: look again only when as much has come once more.
+            self._db.execute("UPDATE sse_channels SET stored = 0 WHERE channel = ?", (channel,))
+
+    def _remove(self, channel: str, last: int) -> None:
+        self._db.execute(
+            "DELETE FROM sse_events WHERE channel = ? AND sequence <= ?", (channel, last)
+        )
+        self._db.execute(
+            "UPDATE sse_channels SET trimmed = max(trimmed, ?), stored ="
+            " (SELECT count(*) FROM sse_events WHERE channel = ?) WHERE channel = ?",
+            (last, channel, channel),
+        )
+
+    def _sweep(self) -> None:
+        oldest = self._db.execute(
+            "SELECT channel, sequence, at_ms FROM sse_events ORDER BY sequence LIMIT ?",
+            (2 * _SWEEP_EVERY,),
+        ).fetchall()
+        before_ms = int(self._clock() * 1000) - max(_LIVE_MS, int(self._retention.age_s * 1000))
+        expired = {channel: last for channel, last, at_ms in oldest if at_ms < before_ms}
+        for channel, last in expired.items():
+            self._remove(channel, last)
+
+    def _agreed_retention(self, asked: Retention | None) -> Retention:
+        row = self._db.execute("SELECT length, age_s FROM sse_log").fetchone()
+        remembered = Retention(*row) if row else Retention()
+        if row is None or asked not in (None, remembered):
+            agreed = asked or remembered
+            self._db.execute(
+                "INSERT INTO sse_log (one, length, age_s) VALUES (1, ?, ?) ON CONFLICT (one)"
+                " DO UPDATE SET length = excluded.length, age_s = excluded.age_s",
+                (agreed.length, agreed.age_s),
+            )
+            return agreed
+        return remembered

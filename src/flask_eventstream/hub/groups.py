@@ -1,0 +1,94 @@
+"""Streams that get the same bytes: one group for each set of channels that somebody reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from flask_eventstream.hub.cursor import Cursor
+from flask_eventstream.hub.stream import Stream
+from flask_eventstream.log.entries import Entry
+
+__all__ = ["Group", "Groups"]
+
+
+class Group:
+    """The live streams of one set of channels. They all get the same bytes."""
+
+    __slots__ = ("channels", "cursor", "ended", "frames", "streams", "wrote_at_s")
+
+    def __init__(
+        self,
+        channels: tuple[str, ...],
+        *,
+        ended: set[str],
+        now_s: float,
+        cursor: Cursor | None = None,
+    ) -> None:
+        self.channels = channels
+        self.cursor = cursor or Cursor()
+        self.streams: dict[Stream, None] = {}
+        """In the order of their coming, which is about that of their memory, also the kernel's."""
+        self.frames: list[bytes] = []
+        """What the streams get with the next write."""
+        self.ended = ended
+        """Channels that are ended."""
+        self.wrote_at_s = now_s
+
+    @property
+    def over(self) -> bool:
+        """True where no channel can bring anything more."""
+        return len(self.ended) == len(self.channels)
+
+    def join(self, stream: Stream) -> None:
+        """Give the stream what comes from now on."""
+        self.streams[stream] = None
+
+    def add(self, entry: Entry) -> None:
+        """Give an entry to the streams, with the next write."""
+        self.frames.append(self.cursor.frame(entry))
+        if entry.event is None:
+            self.ended.add(entry.channel)
+        else:
+            self.ended.discard(entry.channel)
+
+
+class Groups:
+    """The groups that have streams. Belongs to the hub's loop."""
+
+    def __init__(self) -> None:
+        self._all: dict[tuple[str, ...], Group] = {}
+        self._of: dict[str, list[Group]] = {}
+
+    def __iter__(self) -> Iterator[Group]:
+        return iter(self._all.values())
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def get(self, channels: tuple[str, ...]) -> Group | None:
+        """The group of exactly these channels."""
+        return self._all.get(channels)
+
+    def of(self, channel: str) -> Sequence[Group]:
+        """The groups to which a channel's events go."""
+        return self._of.get(channel, ())
+
+    def add(self, group: Group) -> None:
+        """Take in a group, the first of its channels."""
+        self._all[group.channels] = group
+        for channel in group.channels:
+            self._of.setdefault(channel, []).append(group)
+
+    def leave(self, stream: Stream, channels: tuple[str, ...]) -> None:
+        """Take a stream out of its group; a group without streams is forgotten."""
+        group = self._all.get(channels)
+        if group is None:
+            return
+        group.streams.pop(stream, None)
+        if group.streams:
+            return
+        del self._all[channels]
+        for channel in channels:
+            self._of[channel].remove(group)
+            if not self._of[channel]:
+                del self._of[channel]

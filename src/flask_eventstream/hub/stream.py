@@ -1,0 +1,289 @@
+"""One open stream: a client's socket on the hub's loop, and how it ends.
+
+A `Stream` knows how to write and how to end, and nothing of channels or brokers. All of it belongs
+to the hub's loop. There are thousands of them, so they hold little.
+"""
+
+from __future__ import annotations
+
+import _socket
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+from flask_eventstream.errors import EndReason
+from flask_eventstream.event import COMMENT
+from flask_eventstream.framing import LAST_CHUNK, encode_chunk
+from flask_eventstream.log.entries import Arrival
+
+__all__ = ["BEGIN", "Adoption", "Carrier", "Feed", "Keeper", "Stream"]
+
+#: What the hub writes to a pump when the stream is open.
+BEGIN = b"!"
+
+#: What a client may send after its request before it is shown the door. Browsers send nothing;
+#: the rest of a body that the view did not read may still arrive.
+_MAX_JUNK_BYTES = 64 * 1024
+
+
+class Carrier(Protocol):
+    """A connection that stays with its server, which writes to it for us. No descriptor is ours."""
+
+    def connect(self, protocol: asyncio.Protocol) -> None:
+        """Be the protocol's transport from now on. On the hub's loop."""
+
+    def fileno(self) -> int:
+        """-1, as a socket says that has none."""
+
+    def detach(self) -> object:
+        """Nothing, as there is nothing to forget."""
+
+
+@dataclass(frozen=True, slots=True)
+class Adoption:
+    """The message that gives a stream to a hub. Whoever sends it owns nothing of it any more."""
+
+    client: _socket.socket | Carrier
+    """The client's connection, or our end of a pair whose other end a worker thread reads."""
+    sink: _socket.socket | None
+    """Where the server writes its response head; ``None`` where the server sends the head."""
+    head: bytes = b""
+    """The head, where the server has written it to the sink already; nothing more is to come."""
+    channels: tuple[str, ...] = ()
+    """Sorted, each once. Empty where a feed writes the stream."""
+    after: str | None = None
+    """The client's last event ID; ``None`` for a fresh stream."""
+    arrival: Arrival | None = None
+    """Where the log stood at the request, if the client has everything up to there."""
+    may_chunk: bool = False
+    """True where the client, and what lies between, understands chunks."""
+    tells_position: bool = False
+    """True where the client understands a block that only sets the last event ID."""
+    padding_bytes: int = 0
+    lifetime_s: float = 0.0
+    """Seconds until the stream ends with `EndReason.AGE`; 0 is never."""
+    feed: _socket.socket | None = None
+    """What arrives here is the stream, instead of channels."""
+    feed_failed: Callable[[], bool] = bool
+    """Asked when the feed ends: True where its source raised."""
+    on_end: Callable[[EndReason], object] | None = None
+    """Called once, on a thread of its own."""
+
+
+class Keeper(Protocol):
+    """Who keeps streams: told once of each that is gone."""
+
+    def lost(self, stream: Stream) -> None:
+        """The stream's connection is closed; ``stream.reason`` says why."""
+
+
+class Stream(asyncio.Protocol):
+    """A client's connection, from its adoption to its end."""
+
+    __slots__ = (
+        "_drained",
+        "_junk_bytes",
+        "_keeper",
+        "_transport",
+        "chunked",
+        "ends_at_s",
+        "fd",
+        "feed",
+        "head",
+        "on_end",
+        "opened",
+        "opening",
+        "paused",
+        "reason",
+    )
+
+    def __init__(self, keeper: Keeper, adoption: Adoption) -> None:
+        self._keeper = keeper
+        self._transport: asyncio.Transport | None = None
+        self._drained: asyncio.Future[None] | None = None
+        self._junk_bytes = 0
+        self.fd = adoption.client.fileno()
+        self.on_end = adoption.on_end
+        self.feed: Feed | None = None
+        self.head = b""
+        """The response head; leaves before the first write."""
+        self.chunked = False
+        """True where each write is a chunk."""
+        self.opening: asyncio.Task[None] | None = None
+        """The task that opens the stream, while it does."""
+        self.opened = False
+        """True when the head was written."""
+        self.paused = False
+        """True while more waits for the client than it may."""
+        self.ends_at_s = float("inf")
+        self.reason: EndReason | None = None
+        """Why it ended; ``None`` while it goes on."""
+
+    # ---- what the hub does
+
+    def write(self, data: bytes) -> None:
+        """Write to the client; what it does not take at once waits in memory."""
+        if self.reason is None and self._transport is not None:
+            framed = encode_chunk(data) if self.chunked and data else data
+            if self.head:
+                framed, self.head = self.head + framed, b""
+            self._transport.write(framed)
+
+    def push(self, data: bytes, chunk: bytes) -> None:
+        """Write to a live client, which must keep up: if too much waits already, cut it.
+
+        ``chunk`` is ``data`` as a chunk, made once for all who get it.
+        """
+        if self.paused:
+            # A heartbeat is no reason: a large event may take longer than that to read.
+            if data != COMMENT:
+                self.cut(EndReason.SLOW)
+        elif self.reason is None and self._transport is not None:
+            self._transport.write(chunk if self.chunked else data)
+
+    async def drained(self) -> None:
+        """Wait until little enough waits for the client, or the stream ended."""
+        if self.paused and self.reason is None:
+            self._drained = asyncio.get_running_loop().create_future()
+            await self._drained
+
+    def end(self, reason: EndReason, farewell: bytes = b"") -> None:
+        """Write a farewell, then end the connection once everything was sent."""
+        if self.reason is None:
+            self.write(farewell)
+            self.reason = reason
+            if self._transport is not None:
+                if self.chunked and not self.head:
+                    self._transport.write(LAST_CHUNK)
+                # The end is said to the connection, not just to our descriptor of it: a copy in
+                # some forked process would otherwise keep the client waiting.
+                with contextlib.suppress(OSError, RuntimeError):
+                    self._transport.write_eof()
+                self._transport.close()
+
+    def cut(self, reason: EndReason) -> None:
+        """End the connection at once; what waits for the client is dropped."""
+        if self.reason is None:
+            self.reason = reason
+            if self._transport is not None:
+                self._transport.abort()
+
+    def abandon(self) -> None:
+        """Drop the connection, whatever it still waits for: the process ends."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    @property
+    def connected(self) -> bool:
+        """True while the loop has the socket."""
+        return self._transport is not None
+
+    # ---- what the loop calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The loop has the socket."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
+
+    def data_received(self, data: bytes) -> None:
+        """Whatever a client sends after its request has no meaning here."""
+        self._junk_bytes += len(data)
+        if self._junk_bytes > _MAX_JUNK_BYTES:
+            self.cut(EndReason.CHATTY)
+
+    def eof_received(self) -> bool:
+        """A client that closes its side has left: browsers and proxies never half-close."""
+        if self.reason is None:
+            self.reason = EndReason.LEFT
+        return False
+
+    def pause_writing(self) -> None:
+        """More than the bound waits for the client."""
+        self.paused = True
+        if self.feed is not None:
+            self.feed.pause()
+
+    def resume_writing(self) -> None:
+        """The client took it."""
+        self.paused = False
+        if self.feed is not None:
+            self.feed.resume()
+        self._wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone, whoever ended it."""
+        if self.reason is None:
+            self.reason = EndReason.LOST if exc else EndReason.LEFT
+        self._transport = None
+        self._wake()
+        if self.feed is not None:
+            self.feed.stop()
+        self._keeper.lost(self)
+
+    def set_max_buffer(self, size_bytes: int) -> None:
+        """What may wait for the client before it counts as slow."""
+        if self._transport is not None:
+            self._transport.set_write_buffer_limits(high=size_bytes)
+
+    def _wake(self) -> None:
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+
+
+class Feed(asyncio.Protocol):
+    """The other end of a pump's socket: what comes out of it goes to one stream.
+
+    The socket pair is the back-pressure: while the client reads slowly, nothing is read here, and
+    the pump's thread waits in its ``send``.
+    """
+
+    __slots__ = ("_at_line_start", "_failed", "_stream", "_transport", "stopped", "wrote_at_s")
+
+    def __init__(self, stream: Stream, *, failed: Callable[[], bool], now_s: float) -> None:
+        self._stream = stream
+        self._failed = failed
+        self._transport: asyncio.Transport | None = None
+        self.stopped = False
+        """True when the client left, perhaps while this was connected."""
+        self._at_line_start = True
+        self.wrote_at_s = now_s
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The loop has the socket."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
+        if not self.stopped:
+            self._transport.write(BEGIN)
+
+    def data_received(self, data: bytes) -> None:
+        """Pass on what the pump wrote."""
+        self._at_line_start = data.endswith(b"\n")
+        self.wrote_at_s = asyncio.get_running_loop().time()
+        self._stream.write(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The pump closed its end: the iterable is exhausted, or raised."""
+        self._transport = None
+        self._stream.end(EndReason.FAILED if exc or self._failed() else EndReason.FINISHED)
+
+    def beat(self, now_s: float) -> None:
+        """Write a heartbeat, unless a frame is half written or the client has enough to read."""
+        if self._at_line_start and not self._stream.paused:
+            self._stream.write(COMMENT)
+            self.wrote_at_s = now_s
+
+    def pause(self) -> None:
+        """Read no more of the pump."""
+        if self._transport is not None and self._transport.is_reading():
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read the pump again."""
+        if self._transport is not None and not self._transport.is_reading():
+            self._transport.resume_reading()
+
+    def stop(self) -> None:
+        """Nobody reads the stream any more: the pump's next write fails."""
+        self.stopped = True
+        if self._transport is not None:
+            self._transport.abort()

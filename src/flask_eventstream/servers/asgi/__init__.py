@@ -1,0 +1,3 @@
+"""The way out of an ASGI server."""
+
+__all__: list[str] = []

@@ -1,0 +1,161 @@
+"""The hubs on an ASGI server's loop: goodbye in time, and nothing left to a forked child."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from flask_eventstream.hub.hub import Hub
+from flask_eventstream.hub.stream import Adoption
+from flask_eventstream.process import register_at_fork
+from flask_eventstream.state import Service
+
+__all__ = ["AsgiHome", "not_for_children", "stop_handler"]
+
+#: Seconds for all streams to end when the server stops; servers have their own patience after it.
+_STOP_S = 1.0
+
+#: How often a server is looked at that may stop without a signal. Servers look at themselves as
+#: often (uvicorn 0.1 s, gunicorn 1 s).
+_LOOK_S = 0.1
+
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class AsgiHome:
+    """The hubs on one server's loop. It says goodbye to every stream when the server stops.
+
+    In time, for servers wait for open responses before they say ``lifespan.shutdown``: uvicorn and
+    granian for ever, gunicorn for half a minute, hypercorn for three seconds.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.fds: set[int] = set()
+        """Stays empty: descriptors are the server's."""
+        self.hubs: weakref.WeakSet[Hub] = weakref.WeakSet()
+        self._signs: list[Callable[[], bool]] = []
+        self._look: asyncio.TimerHandle | None = None
+        self._stopping: set[asyncio.Task[None]] = set()
+        self._stopped = False
+        _HOMES.add(self)
+
+    def adopt(self, service: Service, adoption: Adoption, signs: list[Callable[[], bool]]) -> None:
+        """Give a stream to its service's hub on this loop."""
+        self._signs = self._signs or signs
+        _chain_signals()
+        service.adopt(self, adoption)
+        if self._stopped:
+            self.begin_stop()  # the hub may be a new one
+        elif self._look is None and self._signs:
+            self._look = self.loop.call_later(_LOOK_S, self._look_at_server)
+
+    def begin_stop(self) -> None:
+        """End all streams, soon. Safe to repeat."""
+        self._stopped = True
+        task = self.loop.create_task(self.stop())
+        self._stopping.add(task)
+        task.add_done_callback(self._stopping.discard)
+
+    async def stop(self) -> None:
+        """End all streams; those that come now are sent away."""
+        self._stopped = True
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
+        await asyncio.gather(*(hub.stop(_STOP_S) for hub in tuple(self.hubs)))
+
+    def _look_at_server(self) -> None:
+        self._look = None
+        if any(sign() for sign in self._signs):
+            self.begin_stop()
+        elif any(hub.stats().streams for hub in self.hubs):
+            self._look = self.loop.call_later(_LOOK_S, self._look_at_server)
+
+
+#: The homes of this process, for the signal handlers.
+_HOMES: weakref.WeakSet[AsgiHome] = weakref.WeakSet()
+
+
+# ---- children
+
+
+#: How many streams are on a connection, by its descriptor: HTTP/2 has many on one.
+_FDS: Counter[int] = Counter()
+
+
+@contextlib.contextmanager
+def not_for_children(transport: Any) -> Iterator[None]:
+    """While a stream is open, a child that is forked shall not keep its connection."""
+    fd = -1
+    with contextlib.suppress(Exception):  # a transport may be closed, or be something else
+        fd = transport.get_extra_info("socket").fileno()
+    _FDS[fd] += 1
+    try:
+        yield
+    finally:
+        _FDS[fd] -= 1
+        if _FDS[fd] <= 0:  # below it in a child
+            del _FDS[fd]
+
+
+def _leave_streams() -> None:
+    """In a forked child: the parent's streams are not ours.
+
+    Else their clients would not see the end of them while this child lives. Their descriptors are
+    put to another use and not closed: objects of the server have them, which would close what got
+    the same number later.
+    """
+    _HOMES.clear()
+    streams = [fd for fd in _FDS if fd >= 0]
+    _FDS.clear()
+    if streams:
+        with contextlib.suppress(OSError):
+            nothing = os.open(os.devnull, os.O_RDWR)
+            for fd in streams:
+                os.dup2(nothing, fd, inheritable=False)
+            os.close(nothing)
+
+
+register_at_fork(after_in_child=_leave_streams)
+
+
+# ---- signals
+
+
+class _Chained:
+    """A server's own signal handler, with our goodbye before it."""
+
+    def __init__(self, before: Callable[[int, Any], object]) -> None:
+        self.before = before
+
+    def __call__(self, number: int, frame: Any) -> None:
+        for home in tuple(_HOMES):
+            with contextlib.suppress(RuntimeError):  # its loop is closed
+                home.loop.call_soon_threadsafe(home.begin_stop)
+        self.before(number, frame)
+
+
+def _chain_signals() -> None:
+    """Hear of the signals that stop a server when it does.
+
+    Done at the first stream: by then every server has set its handlers. Event loops set one, too,
+    and learn of signals by a descriptor as before. Off the main thread there are no signals.
+    """
+    for number in _STOP_SIGNALS:
+        before = signal.getsignal(number)
+        if callable(before) and not isinstance(before, _Chained):
+            with contextlib.suppress(ValueError):
+                signal.signal(number, _Chained(before))
+
+
+def stop_handler() -> Any:
+    """What the server set for SIGTERM."""
+    handler = signal.getsignal(signal.SIGTERM)
+    return handler.before if isinstance(handler, _Chained) else handler

@@ -1,0 +1,109 @@
+"""The pump: an application's own iterable on a thread of its own, feeding one stream.
+
+The hub must never run an application's code, which may wait or raise; and the server's thread is to
+be free. Between the pump and the hub is a socket pair, which is the back-pressure, too.
+"""
+
+from __future__ import annotations
+
+import _socket
+import contextlib
+import logging
+import socket
+from collections.abc import Callable, Iterable
+
+from flask_eventstream.event import Event
+from flask_eventstream.hub.stream import BEGIN
+from flask_eventstream.process import start_worker
+
+__all__ = ["Pump", "close_source", "raw_socket"]
+
+_LOGGER = logging.getLogger("flask_eventstream")
+
+
+class Pump:
+    """Runs an application's iterable on a thread of its own and writes what it yields.
+
+    The thread begins when the hub says so, which is when the request is over: an iterable that was
+    lent the request's context must never share it (`flask.stream_with_context`). It waits while
+    the client reads slowly, and ends soon after the client left: at the next thing that the
+    iterable yields.
+    """
+
+    def __init__(self, source: Iterable[object], to_event: Callable[[object], Event]) -> None:
+        self._source = source
+        self._to_event = to_event
+        self._started = False
+        self._failed = False
+        ours, self._socket = socket.socketpair()
+        self._socket.settimeout(None)  # whatever socket.setdefaulttimeout was told
+        self.hub_end = raw_socket(ours)
+
+    def has_failed(self) -> bool:
+        """True where the iterable raised."""
+        return self._failed
+
+    def start(self) -> None:
+        """Start the thread. It waits for the hub's word.
+
+        Raises:
+            RuntimeError: The system can't start another thread.
+        """
+        start_worker(self.run)
+        self._started = True
+
+    def run(self) -> None:
+        """The thread."""
+        try:
+            try:
+                if self._may_begin():
+                    for item in self._source:
+                        if not self._send(self._to_event(item).encode()):
+                            break
+            finally:
+                close_source(self._source)
+        except Exception:
+            self._failed = True
+            _LOGGER.exception("The iterable behind an event stream raised; the stream ends")
+        finally:
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+            self._socket.close()
+
+    def cancel(self) -> None:
+        """It was never started, and will not be."""
+        self._socket.close()
+        close_source(self._source)
+
+    def stop(self) -> None:
+        """The hub did not get it: end it, whether it was started or not."""
+        self.hub_end.close()
+        if not self._started:
+            self.cancel()
+
+    def _may_begin(self) -> bool:
+        try:
+            return bool(self._socket.recv(len(BEGIN)))
+        except OSError:
+            return False  # the stream was refused
+
+    def _send(self, frame: bytes) -> bool:
+        try:
+            self._socket.sendall(frame)
+        except OSError:
+            return False  # nobody reads the stream any more
+        return True
+
+
+def close_source(source: object) -> None:
+    """Close an iterable that can be closed."""
+    close = getattr(source, "close", None)
+    if close is not None:
+        close()
+
+
+def raw_socket(sock: socket.socket) -> _socket.socket:
+    """The C socket behind Python's, which is not patched and which the hub's loop takes."""
+    raw = _socket.socket(fileno=sock.detach())
+    raw.settimeout(0)
+    return raw

@@ -1,0 +1,3 @@
+"""The way out of a WSGI server."""
+
+__all__: list[str] = []

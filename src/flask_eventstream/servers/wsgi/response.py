@@ -1,0 +1,388 @@
+"""The way out under WSGI: the connection is handed off, or else a worker's thread holds it.
+
+A response of this class is made by a view like any other and passes through ``after_request``. When
+the server calls it, the client's connection is given to the hub (swap.py), and the server's
+thread is free at once. Where no connection can be had, the hub writes into one end of a socket
+pair, and the server's thread passes on what comes out of the other: the hub never knows.
+"""
+
+from __future__ import annotations
+
+import _socket
+import contextlib
+import errno
+import functools
+import json
+import logging
+import os
+import socket
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flask_eventstream.access.ticket import HEADER
+from flask_eventstream.errors import EndReason
+from flask_eventstream.event import COMMENT, Event, encode_retry
+from flask_eventstream.hub.stream import Adoption, Carrier
+from flask_eventstream.hub.thread import Runner, can_run, runner
+from flask_eventstream.log.entries import Arrival
+from flask_eventstream.servers.pump import Pump, close_source, raw_socket
+from flask_eventstream.servers.wsgi.parting import Parting
+from flask_eventstream.servers.wsgi.swap import (
+    Client,
+    count_threads,
+    find_client,
+    leave_connection,
+    may_chunk,
+    swap,
+    why_no_hub,
+    writes_before_close,
+)
+from flask_eventstream.state import SLOT, Service, Slot
+
+__all__ = ["EventStreamResponse", "Opening"]
+
+_LOGGER = logging.getLogger("flask_eventstream")
+
+_READ_BYTES = 64 * 1024
+
+#: Milliseconds for which sent bytes may stay unacknowledged: a host that vanished is noticed two
+#: heartbeats later, not after the kernel's quarter of an hour (RFC 5482).
+_USER_TIMEOUT_MS = 30_000
+
+_NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
+
+#: A stream that holds a thread gives it back after so many seconds, and the client comes back and
+#: resumes: others get their turn. Where it holds the server's only thread, sooner than gunicorn
+#: would kill the worker (30 s), shortened by the usual fifth.
+_HELD_LIFETIME_S = 300.0
+_ONLY_THREAD_LIFETIME_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What a view decided about a stream."""
+
+    service: Service
+    channels: tuple[str, ...] = ()
+    after: str | None = None
+    arrival: Arrival | None = None
+    tells_position: bool = False
+    padding_bytes: int = 0
+    source: Iterable[object] | None = None
+    """Instead of channels: the application's own iterable."""
+    to_event: Callable[[object], Event] = Event
+    """Makes an event of what the iterable yields."""
+    diagnosed: bool = False
+    """True where the client has a ticket (see access): the head says how the stream is held."""
+
+
+class EventStreamResponse:
+    """Mixed into an application's response class; makes its response an event stream."""
+
+    opening: Opening
+    # An event stream has no length, whatever its empty iterable may say.
+    automatically_set_content_length = False
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """Called by the server, on its thread, after everything that Flask does."""
+        # Who compressed the body that is not there (Flask-Compress) said so: what the hub writes is
+        # neither encoded nor of that length.
+        for name in ("Content-Encoding", "Content-Length"):
+            self.headers.pop(name, None)  # type: ignore[attr-defined]
+        self._say(environ)
+        if environ["REQUEST_METHOD"] == "HEAD":
+            close_source(self.opening.source)
+            return self._respond(environ, start_response)
+        try:
+            return self._open(environ, start_response)
+        except _Busy as error:
+            self._say(environ, sent_away=str(error))
+            self.opening.service.say_once("A stream was sent away: %s", error)
+        except OSError as error:
+            if error.errno not in _NO_DESCRIPTOR:
+                raise
+            self._say(environ, sent_away="no descriptor is left: raise ulimit -n")
+            text = "A stream was sent away, no descriptor is left (%s): raise ulimit -n"
+            self.opening.service.say_once(text, error.strerror)
+        self.response = [encode_retry(self.opening.service.config.retry_ms) + COMMENT]
+        return self._respond(environ, start_response)
+
+    def _open(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """Open the stream, or raise before anything was changed."""
+        slot = _slot(environ)
+        if slot is not None:
+            return self._leave(slot, environ, start_response)
+        why = why_no_hub(environ)
+        if why is not None:
+            raise _Busy(why)
+        try:
+            run = runner()
+        except RuntimeError as error:
+            raise _Busy(str(error)) from error
+        source = self.opening.source
+        pump = None if source is None else Pump(source, self.opening.to_event)
+        client = self._client(environ)
+        self._say(environ, uvloop=type(run.loop).__module__.startswith("uvloop"))
+        try:
+            if isinstance(client, Client):
+                return self._hand_off(run, client, pump, environ, start_response)
+            return self._hold(run, client, pump, environ, start_response)
+        except BaseException:
+            if pump is not None:
+                pump.stop()
+            raise
+
+    def _leave(self, slot: Slot, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """Leave the stream to the ASGI side, which called us, and say the head, which it keeps."""
+        opening = self.opening
+        pump = None if opening.source is None else Pump(opening.source, opening.to_event)
+        headers = self.get_wsgi_headers(environ)  # type: ignore[attr-defined]
+        if pump is not None:
+            try:
+                pump.start()
+            except BaseException:
+                pump.stop()
+                raise
+        slot.service = opening.service
+        slot.adoption = self._adoption(
+            slot.carrier,
+            pump=pump,
+            lifetime_s=opening.service.config.stream_lifetime_s,
+            callbacks=getattr(self, "_on_close", []),
+        )
+        start_response(self.status, headers.to_wsgi_list())  # type: ignore[attr-defined]
+        return ()
+
+    def _client(self, environ: dict[str, Any]) -> Client | str:
+        """The connection to hand off, or why there is none."""
+        if not self.opening.service.config.handoff:
+            return "SSE_HANDOFF is off"
+        if not can_run():
+            return "uvloop is not installed, and Python's own loop can't run beside greenlets"
+        found = find_client(environ)
+        return found if isinstance(found, Client) else found.why
+
+    def _hand_off(
+        self,
+        run: Runner,
+        client: Client,
+        pump: Pump | None,
+        environ: dict[str, Any],
+        start_response: Any,
+    ) -> Iterable[bytes]:
+        if pump is not None:
+            pump.start()
+        chunks = may_chunk(environ, start_response)
+        connection, sink = swap(client)
+        run.fds.add(connection.fileno())
+        give = functools.partial(
+            self._give,
+            run,
+            connection,
+            sink=sink,
+            pump=pump,
+            lifetime_s=self.opening.service.config.stream_lifetime_s,
+            chunks=chunks,
+        )
+
+        def drop() -> None:
+            # The client is ours already: nobody else would ever close it.
+            run.fds.discard(connection.fileno())
+            connection.close()
+            sink.close()
+            if pump is not None:
+                pump.stop()  # its thread waits for the hub's word
+
+        try:
+            _set_options(connection)
+            headers = self.get_wsgi_headers(environ)  # type: ignore[attr-defined]
+            start_response(self.status, headers.to_wsgi_list())  # type: ignore[attr-defined]
+            leave_connection(environ, start_response)
+            if writes_before_close(environ, start_response):
+                return Parting(sink, lambda head: _give_late(give, head, drop))
+            give()
+        except BaseException:
+            drop()
+            raise
+        return ()
+
+    def _hold(
+        self,
+        run: Runner,
+        why: str,
+        pump: Pump | None,
+        environ: dict[str, Any],
+        start_response: Any,
+    ) -> Iterable[bytes]:
+        service = self.opening.service
+        text = "%s: each stream holds a worker thread, because %s"
+        service.say_once(text, environ.get("SERVER_SOFTWARE") or "This server", why)
+        threads = count_threads(environ, start_response)
+        lifetime_s = service.config.stream_lifetime_s or _HELD_LIFETIME_S
+        most_s = _ONLY_THREAD_LIFETIME_S if threads == 1 else _HELD_LIFETIME_S
+        lifetime_s = min(lifetime_s, most_s)
+        self._say(environ, held=why, threads=threads, lifetime_s=lifetime_s)
+        if not service.hold_thread(threads):
+            raise _Busy("all threads that can be spared hold a stream")
+        try:
+            held = _Held(service, pump)
+        except BaseException:
+            service.free_thread()
+            raise
+        try:
+            self._give(run, held.hub_end, sink=None, pump=pump, lifetime_s=lifetime_s)
+        except BaseException:
+            held.close()
+            raise
+        self.response = held  # type: ignore[assignment]  # Werkzeug's, which takes any iterable
+        return self._respond(environ, start_response)
+
+    def _give(
+        self,
+        run: Runner,
+        connection: _socket.socket,
+        *,
+        sink: _socket.socket | None,
+        pump: Pump | None,
+        lifetime_s: float,
+        head: bytes = b"",
+        chunks: bool = False,
+    ) -> None:
+        # A held response is closed by its server, which runs its callbacks.
+        adoption = self._adoption(
+            connection,
+            sink=sink,
+            head=head,
+            pump=pump,
+            lifetime_s=lifetime_s,
+            chunks=chunks,
+            callbacks=getattr(self, "_on_close", []) if sink is not None else [],
+        )
+        try:
+            run.call(self.opening.service.adopt, run, adoption)
+        except RuntimeError as error:
+            raise _Busy(str(error)) from error
+
+    def _adoption(
+        self,
+        client: _socket.socket | Carrier,
+        *,
+        pump: Pump | None,
+        lifetime_s: float,
+        callbacks: list[Any],
+        sink: _socket.socket | None = None,
+        head: bytes = b"",
+        chunks: bool = False,
+    ) -> Adoption:
+        opening = self.opening
+        opening.service.say_if_full()
+        return Adoption(
+            client=client,
+            sink=sink,
+            head=head,
+            channels=opening.channels,
+            after=opening.after,
+            arrival=opening.arrival,
+            may_chunk=chunks,
+            tells_position=opening.tells_position,
+            padding_bytes=opening.padding_bytes,
+            lifetime_s=lifetime_s,
+            feed=pump.hub_end if pump else None,
+            feed_failed=pump.has_failed if pump else bool,
+            # They run when the stream ends; nothing else of the response is kept.
+            on_end=functools.partial(_run_all, callbacks) if callbacks else None,
+        )
+
+    def _say(self, environ: dict[str, Any], **found: object) -> None:
+        """Tell the doctor, in the head, what the stream meets here."""
+        opening = self.opening
+        if not opening.diagnosed:
+            return
+        headers: Any = self.headers  # type: ignore[attr-defined]
+        config = opening.service.config
+        said = json.loads(headers.get(HEADER, "{}")) or {
+            "pid": os.getpid(),
+            "server": environ.get("SERVER_SOFTWARE", ""),
+            # Under ASGI the wrapper does not know, and says "several" to be safe.
+            "several": bool(environ.get("wsgi.multiprocess")) and "asgi.scope" not in environ,
+            "broker": opening.service.broker.url,
+            "heartbeat_s": config.heartbeat_s,
+            "lifetime_s": config.stream_lifetime_s,
+        }
+        headers[HEADER] = json.dumps({**said, **found})
+
+    def _respond(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        return super().__call__(environ, start_response)  # type: ignore[misc,no-any-return]
+
+
+class _Busy(Exception):
+    """The stream can't be opened now; its client shall come back."""
+
+
+class _Held:
+    """The body of a held response: what the hub writes into the other end of a socket pair."""
+
+    def __init__(self, service: Service, pump: Pump | None) -> None:
+        # Python's own sockets, so that a greenlet waits for it as greenlets do.
+        ours, self._socket = socket.socketpair()
+        self._socket.settimeout(None)  # whatever socket.setdefaulttimeout was told
+        self.hub_end = raw_socket(ours)
+        self._service = service
+        self._pump = pump
+        self._closed = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        if self._pump is not None:
+            # The server asks for the body when the request is over.
+            pump, self._pump = self._pump, None
+            pump.start()
+        data = self._socket.recv(_READ_BYTES)
+        if not data:
+            raise StopIteration
+        return data
+
+    def close(self) -> None:
+        """The client left, or the stream ended."""
+        if not self._closed:
+            self._closed = True
+            if self._pump is not None:
+                self._pump.cancel()
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+            self._socket.close()
+            self._service.free_thread()
+
+
+def _give_late(give: Callable[..., None], head: bytes, drop: Callable[[], None]) -> None:
+    try:
+        give(head=head)
+    except _Busy:
+        drop()  # the process is going down; the client comes back, to another
+
+
+def _slot(environ: Mapping[str, Any]) -> Slot | None:
+    # a2wsgi, and others after it, show the scope so.
+    scope = environ.get("asgi.scope")
+    slot = scope.get(SLOT) if isinstance(scope, Mapping) else None
+    return slot if isinstance(slot, Slot) else None
+
+
+def _set_options(connection: _socket.socket) -> None:
+    if connection.family in (_socket.AF_INET, _socket.AF_INET6):
+        with contextlib.suppress(OSError):  # the client may be gone already
+            connection.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+            if hasattr(_socket, "TCP_USER_TIMEOUT"):  # Linux
+                patience = _socket.TCP_USER_TIMEOUT
+                connection.setsockopt(_socket.IPPROTO_TCP, patience, _USER_TIMEOUT_MS)
+
+
+def _run_all(callbacks: list[Callable[[], object]], _reason: EndReason) -> None:
+    for callback in callbacks:
+        try:
+            callback()
+        except Exception:
+            _LOGGER.exception("A callback at the end of an event stream raised")

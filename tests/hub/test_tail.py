@@ -1,0 +1,114 @@
+"""Reading channels inside a process."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flask_eventstream.brokers import Broker, broker_from_url
+from flask_eventstream.event import Event
+from flask_eventstream.hub.tail import read_entries
+from flask_eventstream.log.entries import Entry
+from harness.waiting import wait_until
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker]:
+    """A log of each kind that needs no server."""
+    url = {"memory": "memory://", "sqlite": f"sqlite:///{tmp_path}/events.db"}[request.param]
+    broker = broker_from_url(url, retention=None, timeout_s=5)
+    yield broker
+    broker.close()
+
+
+def shown(entry: Entry) -> tuple[str, str | None]:
+    return entry.channel, entry.event.data if entry.event else None
+
+
+def test_nothing_is_missed_from_the_start_on(broker: Broker) -> None:
+    """What is published as soon as reading has begun is read; what came before is not."""
+    broker.publish("a", Event("before"))
+    entries = read_entries(broker, ["a"])
+    broker.publish("a", Event("after"))
+
+    assert shown(next(entries)) == ("a", "after")
+
+    entries.close()  # type: ignore[attr-defined]
+
+
+def test_only_the_named_channels_are_read(broker: Broker) -> None:
+    """Events of the named channels come in the order of the log, those of others not at all."""
+    entries = read_entries(broker, ["a", "b"])
+    for channel in "acba":
+        broker.publish(channel, Event(channel))
+    broker.end("b")
+
+    found = [shown(next(entries)) for _ in range(4)]
+
+    assert found == [("a", "a"), ("b", "b"), ("a", "a"), ("b", None)]
+
+    entries.close()  # type: ignore[attr-defined]
+
+
+def test_a_wait_is_no_end(broker: Broker) -> None:
+    """A reader that waits longer than it sleeps at a time goes on waiting."""
+    found: list[tuple[str, str | None]] = []
+    entries = read_entries(broker, ["a"])
+    reader = threading.Thread(target=lambda: found.append(shown(next(entries))), daemon=True)
+    reader.start()
+    reader.join(0.4)
+
+    assert found == []
+
+    broker.publish("a", Event("late"))
+    reader.join(10)
+
+    assert found == [("a", "late")]
+
+    entries.close()  # type: ignore[attr-defined]
+
+
+def test_closing_ends_the_reading_side(broker: Broker) -> None:
+    """A closed reader listens no more."""
+    entries = read_entries(broker, ["a"])
+    broker.publish("a", Event("x"))
+    next(entries)
+    listeners = broker._listeners  # type: ignore[attr-defined]
+
+    assert len(listeners) == 1
+
+    entries.close()  # type: ignore[attr-defined]
+    wait_until(lambda: not listeners, what="the listener to be gone")
+
+
+def test_a_log_that_is_away_is_waited_for(tmp_path: Path) -> None:
+    """A reader of a file that can't be made yet begins when it can."""
+    folder = tmp_path / "later"
+    broker = broker_from_url(f"sqlite:///{folder}/events.db", retention=None, timeout_s=5)
+    found: list[tuple[str, str | None]] = []
+    began = threading.Event()
+
+    def read() -> None:
+        entries = read_entries(broker, ["a"])
+        began.set()
+        found.append(shown(next(entries)))
+        entries.close()  # type: ignore[attr-defined]
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+
+    assert not began.wait(0.3)
+
+    folder.mkdir()
+
+    assert began.wait(10)
+
+    broker.publish("a", Event("x"))
+    reader.join(10)
+
+    assert found == [("a", "x")]
+
+    broker.close()

@@ -1,0 +1,177 @@
+"""Sentinels and clusters: the loss of a primary in mid-traffic loses nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from flask_eventstream import InvalidChannel, Publisher
+from harness.redis_many import Cluster, Watched, run_cluster, run_sentinels
+from harness.servers import Server
+from harness.streams import Reader, get
+from harness.waiting import wait_until
+from live.redis.traffic import run_traffic
+
+StartHub = Callable[..., Server]
+
+
+@pytest.fixture
+def watched() -> Iterator[Watched]:
+    with run_sentinels() as watched:
+        yield watched
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """One for all tests here: what they do to it, it survives."""
+    with run_cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(autouse=True)
+def _emptied(request: pytest.FixtureRequest) -> Iterator[None]:
+    yield
+    if "cluster" in request.fixturenames:
+        shared: Cluster = request.getfixturevalue("cluster")
+        for node in shared.nodes:
+            if node.running and node.info("replication")["role"] == "master":
+                node.ask("FLUSHALL")
+
+
+def test_sentinels_replace_a_killed_primary(watched: Watched, start_hub: StartHub) -> None:
+    """A primary is killed in mid-traffic: its replica takes over, and nothing is lost."""
+    hub = start_hub(watched.url)
+    with run_traffic(hub.url, watched.url) as flowing:
+        watched.primary.kill()
+        flowing.wait_failures()
+        watched.wait_failover()
+        flowing.flow()
+        flowing.finish()
+
+
+def test_a_failed_primary_comes_back_as_a_replica(watched: Watched, start_hub: StartHub) -> None:
+    """The old primary comes back after a failover, and traffic goes on without a loss."""
+    hub = start_hub(watched.url)
+    with run_traffic(hub.url, watched.url) as flowing:
+        watched.primary.kill()
+        watched.wait_failover()
+        watched.primary.start()
+        wait_until(
+            lambda: watched.primary.info("replication")["role"] == "slave",
+            within_s=40,
+            what="the old primary to follow the new one",
+        )
+        flowing.flow()
+        flowing.finish()
+
+
+def test_a_slot_moves_in_mid_traffic(cluster: Cluster, start_hub: StartHub) -> None:
+    """A channel's slot moves to another node in mid-traffic: nothing is lost, nothing doubled."""
+    hub = start_hub(cluster.url)
+    with run_traffic(hub.url, cluster.url) as flowing:
+        cluster.move("b")
+        flowing.flow()
+        flowing.finish()
+
+
+def test_a_publish_costs_one_node(cluster: Cluster) -> None:
+    """An event of a channel reaches its own node and replica, and no other node."""
+    home = cluster.home_of("orders")
+    others = [
+        node
+        for node in cluster.nodes
+        if node is not home and node.info("replication")["role"] == "master"
+    ]
+    for node in cluster.nodes:
+        node.ask("CONFIG", "RESETSTAT")
+    publisher = Publisher(cluster.url)
+    for number in range(20):
+        publisher.publish(number, channel="orders")
+
+    assert home.info("commandstats")["cmdstat_spublish"]["calls"] == 20
+    assert all("cmdstat_spublish" not in node.info("commandstats") for node in others)
+    assert all(node.ask("DBSIZE") == 0 for node in others)
+
+
+def test_a_reader_of_several_nodes_resumes(cluster: Cluster, start_hub: StartHub) -> None:
+    """One id carries the positions in channels of several nodes: what was missed comes, once."""
+    hub = start_hub(cluster.url)
+    publisher = Publisher(cluster.url)
+    url = f"{hub.url}/stream?channel=a&channel=b&channel=c"
+    with Reader(url) as reader:
+        wait_until(lambda: reader.comments, what="the first byte")
+        for channel in "abcab":
+            publisher.publish(f"first {channel}", channel=channel)
+        seen = [reader.next_event() for _ in range(5)]
+    for channel in "cab":
+        publisher.publish(f"missed {channel}", channel=channel)
+
+    with Reader(url, {"Last-Event-ID": seen[-1]["id"]}) as reader:
+        missed = [reader.next_event() for _ in range(3)]
+        publisher.publish("live", channel="c")
+        live = reader.next_event()
+
+    assert len({cluster.home_of(channel).port for channel in "abc"}) > 1
+    assert sorted(event["data"] for event in missed) == ["missed a", "missed b", "missed c"]
+    assert live["data"] == "live"
+    assert len(seen[-1]["id"].encode()) <= 128
+
+
+def test_an_id_of_other_channels_is_a_reset(cluster: Cluster, start_hub: StartHub) -> None:
+    """An id that was made for another set of channels proves nothing: the reader is told."""
+    hub = start_hub(cluster.url)
+    publisher = Publisher(cluster.url)
+    with Reader(f"{hub.url}/stream?channel=a&channel=b") as reader:
+        wait_until(lambda: reader.comments, what="the first byte")
+        publisher.publish("x", channel="a")
+        last_id = reader.next_event()["id"]
+
+    with Reader(f"{hub.url}/stream?channel=a&channel=c", {"Last-Event-ID": last_id}) as reader:
+        reset = reader.next_event()
+
+    assert reset["type"] == "stream-reset"
+    assert reset["data"] == '{"channels": ["a", "c"]}'
+
+
+def test_an_ended_channel_of_a_cluster_stops_its_readers(
+    cluster: Cluster, start_hub: StartHub
+) -> None:
+    """A reader of an ended channel gets its end, and 204 when it comes back."""
+    hub = start_hub(cluster.url)
+    publisher = Publisher(cluster.url)
+    url = f"{hub.url}/stream?channel=a&channel=b"
+    with Reader(url) as reader:
+        wait_until(lambda: reader.comments, what="the first byte")
+        publisher.close("a")
+        publisher.close("b")
+        ends = [reader.next_event(), reader.next_event()]
+        reader.wait_end(10)
+
+    assert [end["type"] for end in ends] == ["stream-end", "stream-end"]
+    assert get(url, {"Last-Event-ID": ends[-1]["id"]}).status == 204
+
+
+def test_a_channel_with_braces_is_refused(cluster: Cluster, start_hub: StartHub) -> None:
+    """Braces choose a name's slot, so a cluster's channel can't have them: 400, and an error."""
+    hub = start_hub(cluster.url)
+
+    with pytest.raises(InvalidChannel, match="has braces"):
+        Publisher(cluster.url).publish("x", channel="a{b}")
+    reply = get(f"{hub.url}/stream?channel=a%7Bb%7D")
+
+    assert reply.status == 400
+    assert b"has braces" in reply.body
+
+
+def test_a_cluster_survives_a_killed_primary(cluster: Cluster, start_hub: StartHub) -> None:
+    """A node of a cluster is killed in mid-traffic: its replica takes over, nothing is lost."""
+    hub = start_hub(cluster.url)
+    with run_traffic(hub.url, cluster.url) as flowing:
+        killed = cluster.home_of("a")
+        killed.kill()
+        flowing.wait_failures()
+        cluster.wait_settled()
+        flowing.flow()
+        flowing.finish()
+    killed.start()
