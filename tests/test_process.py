@@ -30,7 +30,7 @@ def run(program: str) -> str:
 def test_a_thread_runs_its_target() -> None:
     """A started thread is another one, and runs what it was given."""
     seen: list[int] = []
-    native.start_thread(lambda: seen.append(threading.get_ident()))
+    native.start_os_thread(lambda: seen.append(threading.get_ident()))
     wait_until(lambda: seen, what="the thread")
 
     assert seen != [threading.get_ident()]
@@ -39,7 +39,7 @@ def test_a_thread_runs_its_target() -> None:
 def test_a_worker_is_a_daemon() -> None:
     """A worker thread never keeps the process from ending."""
     seen: list[threading.Thread] = []
-    native.start_worker(lambda: seen.append(threading.current_thread()))
+    native.start_app_thread(lambda: seen.append(threading.current_thread()))
     wait_until(lambda: seen, what="the thread")
 
     assert seen[0].daemon
@@ -80,13 +80,13 @@ def test_gevents_patches_are_seen_and_passed_by() -> None:
         real = gevent.monkey.get_original("_thread", "allocate_lock")
         ran = []
         ident = gevent.monkey.get_original("_thread", "get_ident")
-        native.start_thread(lambda: ran.append(ident()))
+        native.start_os_thread(lambda: ran.append(ident()))
         while not ran:
             pass  # never yields to gevent: a greenlet would starve
         print(native.is_patched(), ran[0] != ident())
         print(type(lock) is type(real()))
         kinds = []
-        native.start_worker(lambda: kinds.append(gevent.getcurrent()))
+        native.start_app_thread(lambda: kinds.append(gevent.getcurrent()))
         gevent.sleep(0)
         print(len(kinds))
     """)

@@ -15,27 +15,27 @@ from flask_eventstream.config import Config
 from flask_eventstream.errors import EventTooLarge
 from flask_eventstream.hub.hub import Stats
 from flask_eventstream.hub.stream import Adoption
-from flask_eventstream.hub.thread import Runner
-from flask_eventstream.state import Service
+from flask_eventstream.hub.thread import HubThread
+from flask_eventstream.state import AppState
 from harness.stage import Client
 from harness.waiting import wait_until
 
 
-def a_service(**config: Any) -> Service:
-    return Service(Config(**config), MemoryBroker("memory://", retention=None))
+def a_state(**config: Any) -> AppState:
+    return AppState(Config(**config), MemoryBroker("memory://", retention=None))
 
 
 @pytest.fixture
-def run() -> Iterator[Runner]:
+def run() -> Iterator[HubThread]:
     """A hub thread of the test's own."""
-    run = Runner()
+    run = HubThread()
     yield run
     run.stop()
 
 
-def adopted(service: Service, run: Runner) -> Client:
+def adopted(state: AppState, run: HubThread) -> Client:
     client = Client()
-    run.call(service.adopt, run, Adoption(client=client.hub_end, sink=None, channels=("sse",)))
+    run.call(state.adopt, run, Adoption(client=client.hub_end, sink=None, channels=("sse",)))
     return client
 
 
@@ -55,23 +55,23 @@ def test_threads_that_nobody_can_count(max_streams: int | None, most: int) -> No
 
 
 def assert_most(most: int, threads: int | None, max_streams: int | None) -> None:
-    service = a_service() if max_streams is None else a_service(max_streams=max_streams)
+    state = a_state() if max_streams is None else a_state(max_streams=max_streams)
 
-    assert all(service.hold_thread(threads) for _ in range(most))
-    assert not service.hold_thread(threads)
+    assert all(state.hold_thread(threads) for _ in range(most))
+    assert not state.hold_thread(threads)
 
-    service.free_thread()
+    state.free_thread()
 
-    assert service.hold_thread(threads)
+    assert state.hold_thread(threads)
 
 
 def test_threads_are_counted_together() -> None:
     """However many threads ask at once, no more get one than there are."""
-    service = a_service()
+    state = a_state()
     granted: list[bool] = []
 
     def ask() -> None:
-        granted.append(service.hold_thread(8))
+        granted.append(state.hold_thread(8))
 
     threads = [threading.Thread(target=ask) for _ in range(20)]
     for thread in threads:
@@ -82,23 +82,23 @@ def test_threads_are_counted_together() -> None:
     assert granted.count(True) == 4
 
 
-def test_a_hub_is_made_for_the_first_stream(run: Runner) -> None:
-    """Before its first stream a service has nothing to count; afterwards its hub counts."""
-    service = a_service()
+def test_a_hub_is_made_for_the_first_stream(run: HubThread) -> None:
+    """Before its first stream a state has nothing to count; afterwards its hub counts."""
+    state = a_state()
 
-    assert service.stats() == Stats(0, 0, 0, {})
+    assert state.stats() == Stats(0, 0, 0, {})
 
-    client = adopted(service, run)
-    wait_until(lambda: service.stats().streams == 1, what="the stream")
+    client = adopted(state, run)
+    wait_until(lambda: state.stats().streams == 1, what="the stream")
     client.close()
-    wait_until(lambda: service.stats().streams == 0, what="the stream to be gone")
+    wait_until(lambda: state.stats().streams == 0, what="the stream to be gone")
 
 
-def test_all_streams_are_one_hubs(run: Runner) -> None:
-    """A second stream goes to the same hub, which the runner stops at the end."""
-    service = a_service()
-    clients = [adopted(service, run) for _ in range(2)]
-    wait_until(lambda: service.stats().streams == 2, what="two streams")
+def test_all_streams_are_one_hubs(run: HubThread) -> None:
+    """A second stream goes to the same hub, which the hub thread stops at the end."""
+    state = a_state()
+    clients = [adopted(state, run) for _ in range(2)]
+    wait_until(lambda: state.stats().streams == 2, what="two streams")
 
     assert len(run.hubs) == 1
 
@@ -110,15 +110,15 @@ def test_all_streams_are_one_hubs(run: Runner) -> None:
         assert client.ended
 
 
-def test_another_loop_gets_another_hub(run: Runner) -> None:
-    """A service whose process was forked makes a hub on the new runner's loop."""
-    service = a_service()
-    first = adopted(service, run)
-    wait_until(lambda: service.stats().streams == 1, what="the stream")
-    other = Runner()
-    second = adopted(service, other)
+def test_another_loop_gets_another_hub(run: HubThread) -> None:
+    """A state whose process was forked makes a hub on the new thread's loop."""
+    state = a_state()
+    first = adopted(state, run)
+    wait_until(lambda: state.stats().streams == 1, what="the stream")
+    other = HubThread()
+    second = adopted(state, other)
     wait_until(lambda: len(other.hubs) == 1, what="the other hub")
-    wait_until(lambda: service.stats().opened == 1, what="its stream")
+    wait_until(lambda: state.stats().opened == 1, what="its stream")
 
     assert len(run.hubs) == 1
 
@@ -129,25 +129,25 @@ def test_another_loop_gets_another_hub(run: Runner) -> None:
 
 @pytest.mark.parametrize(("configured", "most"), [(7, 7), (None, 400)])
 def test_how_many_streams_a_process_may_hold(
-    run: Runner, monkeypatch: pytest.MonkeyPatch, configured: int | None, most: int
+    run: HubThread, monkeypatch: pytest.MonkeyPatch, configured: int | None, most: int
 ) -> None:
     """The limit is the configured one, else the open files less a hundred."""
     monkeypatch.setattr(room, "open_file_limit", lambda: 500)
-    service = a_service(max_streams=configured)
-    client = adopted(service, run)
-    wait_until(lambda: service.stats().streams == 1, what="the stream")
+    state = a_state(max_streams=configured)
+    client = adopted(state, run)
+    wait_until(lambda: state.stats().streams == 1, what="the stream")
 
     assert [hub._max_streams for hub in run.hubs] == [most]
 
     client.close()
 
 
-def test_there_is_always_room_for_one(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_there_is_always_room_for_one(run: HubThread, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where hardly any file may be opened, one stream is still allowed."""
     monkeypatch.setattr(room, "open_file_limit", lambda: 20)
-    service = a_service()
-    client = adopted(service, run)
-    wait_until(lambda: service.stats().streams == 1, what="the stream")
+    state = a_state()
+    client = adopted(state, run)
+    wait_until(lambda: state.stats().streams == 1, what="the stream")
 
     assert [hub._max_streams for hub in run.hubs] == [1]
 
@@ -169,19 +169,19 @@ def test_the_limit_of_this_process_is_asked() -> None:
 def test_a_full_process_says_so(
     max_streams: int | None,
     advice: str,
-    run: Runner,
+    run: HubThread,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A process without room for another stream says, once, which limit it is."""
     monkeypatch.setattr(room, "open_file_limit", lambda: 101)
-    service = a_service(max_streams=max_streams)
-    service.say_if_full()
-    client = adopted(service, run)
-    wait_until(lambda: service.stats().streams == 1, what="the stream")
+    state = a_state(max_streams=max_streams)
+    state.say_if_full()
+    client = adopted(state, run)
+    wait_until(lambda: state.stats().streams == 1, what="the stream")
     assert caplog.messages == []
-    service.say_if_full()
-    service.say_if_full()
+    state.say_if_full()
+    state.say_if_full()
 
     assert caplog.messages == [f"A stream was sent away: {advice}"]
 
@@ -190,18 +190,18 @@ def test_a_full_process_says_so(
 
 def test_the_publisher_is_bounded_as_configured() -> None:
     """Events larger than the configured bound are not published."""
-    service = a_service(max_event_bytes=3)
+    state = a_state(max_event_bytes=3)
 
     with pytest.raises(EventTooLarge):
-        service.publisher.publish("four")
+        state.publisher.publish("four")
 
 
 def test_a_warning_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
-    """The same warning is logged once, another one too; another service says it again."""
-    service = a_service()
-    service.say_once("%s is slow", "it")
-    service.say_once("%s is slow", "it")
-    service.say_once("other")
-    a_service().say_once("%s is slow", "it")
+    """The same warning is logged once, another one too; another state says it again."""
+    state = a_state()
+    state.say_once("%s is slow", "it")
+    state.say_once("%s is slow", "it")
+    state.say_once("other")
+    a_state().say_once("%s is slow", "it")
 
     assert caplog.messages == ["it is slow", "other", "it is slow"]

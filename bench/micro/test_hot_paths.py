@@ -18,7 +18,7 @@ from flask_eventstream.framing import rewrite_head
 from flask_eventstream.hub.catchup import CatchUp
 from flask_eventstream.hub.fanout import FanOut
 from flask_eventstream.hub.groups import Group
-from flask_eventstream.hub.splice import Subscription
+from flask_eventstream.hub.splice import Splice
 from flask_eventstream.hub.stream import Stream
 from flask_eventstream.log.entries import Entry, Replay
 from flask_eventstream.log.position import Position, compose, decompose
@@ -141,12 +141,12 @@ def test_splice(benchmark: BenchmarkFixture) -> None:
     replay = replay_of(live[: BEHIND // 2])
 
     def splice() -> None:
-        subscription = Subscription("aaaaaaaa-0")
-        subscription.reading()
+        splice = Splice("aaaaaaaa-0")
+        splice.reading()
         for one in live:
-            subscription.hold(one)
-        subscription.replayed(replay)
-        subscription.release()
+            splice.hold(one)
+        splice.replayed(replay)
+        splice.release()
 
     benchmark(splice)
 

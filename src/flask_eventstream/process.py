@@ -26,8 +26,8 @@ __all__ = [
     "is_patched",
     "open_file_limit",
     "register_at_fork",
-    "start_thread",
-    "start_worker",
+    "start_app_thread",
+    "start_os_thread",
 ]
 
 #: ``_queue.SimpleQueue`` is C, reentrant, and not what gevent replaces (it replaces the name in
@@ -40,7 +40,7 @@ def is_patched() -> bool:
     return _gevent_patched() or _eventlet_patched()
 
 
-def start_thread(target: Callable[[], object]) -> None:
+def start_os_thread(target: Callable[[], object]) -> None:
     """Run ``target`` on a thread of the operating system. Returns at once.
 
     Raises:
@@ -49,7 +49,7 @@ def start_thread(target: Callable[[], object]) -> None:
     _original("_thread", "start_new_thread")(target, ())
 
 
-def start_worker(target: Callable[[], object]) -> None:
+def start_app_thread(target: Callable[[], object]) -> None:
     """Run ``target``, an application's own code, on a thread like the server's own.
 
     That is a greenlet where those are greenlets. Returns at once; the process does not wait for it.

@@ -16,7 +16,7 @@ from flask_eventstream.hub.stream import Adoption, Carrier
 from flask_eventstream.process import Lock, in_forked_child, open_file_limit
 from flask_eventstream.publisher import Publisher
 
-__all__ = ["SLOT", "Home", "Service", "Slot"]
+__all__ = ["SLOT", "AppState", "Home", "Slot"]
 
 _LOGGER = logging.getLogger("flask_eventstream")
 
@@ -38,7 +38,7 @@ class Slot:
     """Under an ASGI server: what a response leaves behind so that its stream goes on without it."""
 
     carrier: Carrier
-    service: Service | None = None
+    state: AppState | None = None
     adoption: Adoption | None = None
 
 
@@ -50,7 +50,7 @@ class Home(Protocol):
     loop: asyncio.AbstractEventLoop
 
 
-class Service:
+class AppState:
     """What the views and the extension need of one application. Any thread may use it."""
 
     def __init__(self, config: Config, broker: Broker) -> None:

@@ -113,7 +113,7 @@ def test_the_configuration_is_read_once() -> None:
     events = EventStream(app)
     app.config["SSE_RETRY_MS"] = 77
 
-    assert events.service(app).config.retry_ms == 3000
+    assert events.state(app).config.retry_ms == 3000
 
 
 def test_a_blueprint_may_hold_it() -> None:
@@ -187,7 +187,7 @@ def test_the_state_is_made_once() -> None:
     events = EventStream()
     app.register_blueprint(events)
     found: list[object] = []
-    threads = [threading.Thread(target=lambda: found.append(events.service(app))) for _ in range(8)]
+    threads = [threading.Thread(target=lambda: found.append(events.state(app))) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -583,5 +583,5 @@ def test_the_global_object_publishes_for_an_extension_of_its_name() -> None:
     stream = EventStream(app)
 
     with app.app_context():
-        assert sse.service() is stream.service()
-        assert EventStream(name="other").service() is not stream.service()
+        assert sse.state() is stream.state()
+        assert EventStream(name="other").state() is not stream.state()

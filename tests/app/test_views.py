@@ -280,7 +280,7 @@ def test_an_absent_log_is_no_reason_to_refuse(
     app: Flask, events: EventStream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where nobody can tell whether a channel is ended, the stream is opened."""
-    broker = events.service(app).broker
+    broker = events.state(app).broker
 
     def away(*_: object) -> bool:
         raise BrokerUnavailable("memory", "away")

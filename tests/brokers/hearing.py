@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from flask_eventstream.brokers import Broker
-from flask_eventstream.hub.splice import Subscription
+from flask_eventstream.hub.splice import Splice
 from flask_eventstream.log.entries import Arrival, Entry, Replay
 from harness.waiting import wait_until
 
@@ -68,7 +68,7 @@ class Reader:
         self.arrival = arrival
         self.at_once = False
         """True where nothing had to be read for it."""
-        self.subscription = Subscription(arrival.page.position if arrival else after)
+        self.splice = Splice(arrival.page.position if arrival else after)
         self.live = False
         self.resets: list[frozenset[str]] = []
         self.entries: list[Entry] = []
@@ -82,7 +82,7 @@ class Reader:
             if self.live:
                 self.entries.append(entry)
             else:
-                self.subscription.hold(entry)
+                self.splice.hold(entry)
 
 
 class Ear:
@@ -144,21 +144,21 @@ class Ear:
         self._loop.call(self.listener.stop)
 
     async def _follow(self, reader: Reader) -> None:
-        subscription = reader.subscription
+        splice = reader.splice
         self.readers.append(reader)
         if reader.arrival is not None and self.listener.follow(reader.arrival):
             reader.live = reader.at_once = True
             return
         await self.listener.subscribe(reader.channels)
-        while not subscription.caught_up:
-            subscription.reading()
-            replay = await self.listener.replay(reader.channels, subscription.after)
-            subscription.replayed(replay)
+        while not splice.caught_up:
+            splice.reading()
+            replay = await self.listener.replay(reader.channels, splice.after)
+            splice.replayed(replay)
             if replay.gone:
                 reader.resets.append(replay.gone)
             reader.entries += replay.entries
             await asyncio.sleep(0)  # where the hub waits for a slow client
-        reader.entries += subscription.release()
+        reader.entries += splice.release()
         reader.live = True
 
     # ---- what the listener calls, on the loop
@@ -176,4 +176,4 @@ class Ear:
                 if reader.live:
                     reader.resets.append(frozenset(channels or reader.channels))
                 else:
-                    reader.subscription.interrupt()
+                    reader.splice.interrupt()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from flask_eventstream.event import RESET, STREAM_END, Event
 from flask_eventstream.hub.catchup import CatchUp
-from flask_eventstream.hub.splice import Subscription
+from flask_eventstream.hub.splice import Splice
 from flask_eventstream.log.entries import Entry, Place, Replay
 from flask_eventstream.log.position import compose, decompose
 from harness.event_stream import Dispatched, EventStreamParser
@@ -150,7 +150,7 @@ class Connection:
         self.began_at = log.head
         """Where the log stood when the first page was read."""
         after = client.last_event_id or None
-        self.subscription = Subscription(after)
+        self.splice = Splice(after)
         self._catch_up = CatchUp(
             client.channels, after, preamble=b"retry: 5\n:\n", tells_position=tells_position
         )
@@ -176,7 +176,7 @@ class Connection:
         """Posted entries are lost on the way, as when the connection to a broker breaks."""
         if not self.live:
             self._posted.clear()
-            self.subscription.interrupt()
+            self.splice.interrupt()
 
     # ---- what the hub does
 
@@ -186,12 +186,12 @@ class Connection:
             return
         if not self._asked:
             self._asked = True
-            self.subscription.reading()
+            self.splice.reading()
         elif self._replay is None:
             channels = self.client.channels
-            if self.subscription.after is None:
+            if self.splice.after is None:
                 self.began_at = self.log.head
-            self._replay = self.log.read(channels, self.subscription.after, self._page)
+            self._replay = self.log.read(channels, self.splice.after, self._page)
         else:
             self._be_given(self._replay)
 
@@ -199,18 +199,18 @@ class Connection:
         # The broker's promise: what the page reaches has been delivered before it is given.
         while self._posted and self._posted[0].offset <= replay.reached:
             self._take(self._posted.popleft())
-        self.subscription.replayed(replay)
+        self.splice.replayed(replay)
         self._receive(self._catch_up.page(replay))
         self._asked, self._replay = False, None
-        if self.subscription.caught_up:
-            self._receive(self._catch_up.release(self.subscription.release()))
+        if self.splice.caught_up:
+            self._receive(self._catch_up.release(self.splice.release()))
             self.live = True
 
     def _take(self, entry: Entry) -> None:
         if self.live:
             self._receive(self._catch_up.cursor.frame(entry))
         else:
-            self.subscription.hold(entry)
+            self.splice.hold(entry)
 
     # ---- what the client does
 

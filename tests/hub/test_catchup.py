@@ -1,6 +1,6 @@
 """The heart: whatever happens on its way, a reader gets every entry once, in order, or is told.
 
-The state machine below drives `Subscription` and `CatchUp` as the hub does, against a log that is
+The state machine below drives `Splice` and `CatchUp` as the hub does, against a log that is
 trimmed, ended and reopened at random, over connections that break anywhere, and judges by what a
 page sees: the bytes, read by the specification's parser.
 """
@@ -298,7 +298,7 @@ def test_a_fresh_reader_is_told_of_ends() -> None:
 
 
 def test_an_end_is_told_once() -> None:
-    """Pages that are read again, because live entries were lost, tell no end again."""
+    """SharedPages that are read again, because live entries were lost, tell no end again."""
     reader = catch_up(None)
     reader.page(page(ended="a"))
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from flask_eventstream.hub.head_reader import Sink
+from flask_eventstream.hub.head_reader import HeadReader
 from harness.stage import LOOPS, Stage, perform, until
 
 Play = Callable[[Callable[[Stage], Coroutine[Any, Any, None]]], None]
@@ -25,15 +25,15 @@ def play(request: pytest.FixtureRequest) -> Play:
     return lambda scenario: perform(LOOPS[request.param], scenario)
 
 
-def a_sink(loop: asyncio.AbstractEventLoop) -> tuple[socket.socket, Sink]:
+def a_sink(loop: asyncio.AbstractEventLoop) -> tuple[socket.socket, HeadReader]:
     """The server's end, and the sink."""
     server, theirs = socket.socketpair()
     raw = _socket.socket(fileno=theirs.detach())
     raw.settimeout(0)
-    return server, Sink(loop, raw)
+    return server, HeadReader(loop, raw)
 
 
-async def head_of(sink: Sink) -> bytes:
+async def head_of(sink: HeadReader) -> bytes:
     return await asyncio.wait_for(asyncio.shield(sink.head), 10)
 
 

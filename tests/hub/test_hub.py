@@ -1020,7 +1020,7 @@ def test_the_end_is_reported_once_on_another_thread(play: Play) -> None:
 
 
 def test_a_channel_is_listened_to_while_it_has_readers(play: Play) -> None:
-    """The last reader of a channel takes its subscription along, and no one before."""
+    """The last reader of a channel takes its splice along, and no one before."""
 
     async def scenario(stage: Stage) -> None:
         hub = stage.hub()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from flask_eventstream.event import Event
 from flask_eventstream.hub import splice as splice_module
-from flask_eventstream.hub.splice import Subscription
+from flask_eventstream.hub.splice import Splice
 from flask_eventstream.log.entries import Entry, Place, Replay
 
 
@@ -30,29 +30,29 @@ def page(reached: int, *, more: bool = False) -> Replay:
     return Replay((), frozenset(), reached, "p-0", f"p-{reached}", more=more)
 
 
-def held(reader: Subscription) -> list[int]:
+def held(reader: Splice) -> list[int]:
     return [entry.offset for entry in reader.release()]
 
 
-def hold(reader: Subscription, offsets: Sequence[int]) -> None:
+def hold(reader: Splice, offsets: Sequence[int]) -> None:
     for offset in offsets:
         reader.hold(entry(offset))
 
 
 def test_it_begins_where_the_client_was() -> None:
     """The first page is read after the client's own position, or from now on."""
-    assert Subscription("p-5").after == "p-5"
-    assert Subscription(None).after is None
+    assert Splice("p-5").after == "p-5"
+    assert Splice(None).after is None
 
 
 def test_it_is_not_caught_up_before_a_page() -> None:
     """Without a page of the log nobody knows what is missing."""
-    assert not Subscription(None).caught_up
+    assert not Splice(None).caught_up
 
 
 def test_the_last_page_makes_it_caught_up() -> None:
     """After a page without another, the log has nothing more to give."""
-    reader = Subscription(None)
+    reader = Splice(None)
     reader.reading()
     reader.replayed(page(5))
 
@@ -62,7 +62,7 @@ def test_the_last_page_makes_it_caught_up() -> None:
 
 def test_another_page_is_read_where_the_last_ended() -> None:
     """While there is more, the next page is read after the one before."""
-    reader = Subscription("p-1")
+    reader = Splice("p-1")
     reader.reading()
     reader.replayed(page(5, more=True))
 
@@ -72,7 +72,7 @@ def test_another_page_is_read_where_the_last_ended() -> None:
 
 def test_what_the_log_gave_is_dropped() -> None:
     """A held entry that a page had is not given again; the one after it is."""
-    reader = Subscription(None)
+    reader = Splice(None)
     reader.reading()
     hold(reader, [4, 5, 6, 7])
     reader.replayed(page(5))
@@ -82,7 +82,7 @@ def test_what_the_log_gave_is_dropped() -> None:
 
 def test_entries_are_released_once() -> None:
     """What was released is not released again."""
-    reader = Subscription(None)
+    reader = Splice(None)
     reader.reading()
     reader.replayed(page(5))
     hold(reader, [6])
@@ -92,7 +92,7 @@ def test_entries_are_released_once() -> None:
 
 def test_the_hold_survives_page_after_page() -> None:
     """Entries held while many pages were read are released after the last."""
-    reader = Subscription(None)
+    reader = Splice(None)
     for reached in (1, 2, 3):
         reader.reading()
         hold(reader, [10 + reached])
@@ -103,7 +103,7 @@ def test_the_hold_survives_page_after_page() -> None:
 
 def test_an_interrupt_asks_for_another_page() -> None:
     """When live entries were lost while a page was read, the log is read again from there."""
-    reader = Subscription(None)
+    reader = Splice(None)
     reader.reading()
     hold(reader, [6])
     reader.interrupt()
@@ -115,7 +115,7 @@ def test_an_interrupt_asks_for_another_page() -> None:
 
 def test_a_page_after_the_interrupt_makes_up_for_it() -> None:
     """A page that was begun after the interrupt has what was lost."""
-    reader = Subscription(None)
+    reader = Splice(None)
     reader.interrupt()
     reader.reading()
     hold(reader, [8])
@@ -127,7 +127,7 @@ def test_a_page_after_the_interrupt_makes_up_for_it() -> None:
 
 def test_an_interrupt_after_the_last_page_counts() -> None:
     """Until it is released a reader that had caught up can fall behind again."""
-    reader = Subscription(None)
+    reader = Splice(None)
     reader.reading()
     reader.replayed(page(5))
     reader.interrupt()
@@ -140,7 +140,7 @@ def test_an_interrupt_after_the_last_page_counts() -> None:
 
 def test_a_full_hold_is_read_from_the_log() -> None:
     """More live entries than may be held are forgotten, and the log is read again."""
-    reader = Subscription(None)
+    reader = Splice(None)
     reader.reading()
     reader.replayed(page(5))
     hold(reader, [6, 7, 8, 9])
@@ -155,7 +155,7 @@ def test_a_full_hold_is_read_from_the_log() -> None:
 
 def test_the_hold_is_used_again_after_it_was_full() -> None:
     """Entries after an overflow are held like any others."""
-    reader = Subscription(None)
+    reader = Splice(None)
     hold(reader, [1, 2, 3, 4, 5])
     reader.reading()
     hold(reader, [6, 7])
@@ -167,7 +167,7 @@ def test_the_hold_is_used_again_after_it_was_full() -> None:
 
 def test_each_channel_is_dropped_by_its_own_reach() -> None:
     """Where each channel has a log of its own, a page's reach in one says nothing of another."""
-    reader = Subscription(None)
+    reader = Splice(None)
     reader.reading()
     for each in (entry(4, "a"), entry(4, "b"), entry(6, "a"), entry(6, "b")):
         reader.hold(each)
@@ -180,7 +180,7 @@ def test_each_channel_is_dropped_by_its_own_reach() -> None:
 @given(st.integers(0, 20), st.integers(0, 20))
 def test_pages_and_hold_join_without_a_seam(reached: int, held_from: int) -> None:
     """However the log's page and the live entries overlap, together they have each once."""
-    reader = Subscription(None)
+    reader = Splice(None)
     reader.reading()
     first = min(held_from, reached) + 1
     live = list(range(first, first + 4))

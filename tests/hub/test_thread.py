@@ -15,7 +15,7 @@ from flask import Flask, g, has_app_context
 
 from flask_eventstream import EventStream
 from flask_eventstream.hub import thread as room
-from flask_eventstream.hub.thread import Runner, can_run, runner
+from flask_eventstream.hub.thread import HubThread, can_run, hub_thread
 from harness.hand_server import HandServer
 from harness.waiting import wait_until
 
@@ -90,16 +90,16 @@ def test_nothing_starts_before_the_first_stream(run: Run) -> None:
 
 
 def test_all_extensions_share_one_thread() -> None:
-    """Every caller gets the same runner, whichever thread it calls from."""
-    found: list[Runner] = []
-    threads = [threading.Thread(target=lambda: found.append(runner())) for _ in range(8)]
+    """Every caller gets the same hub thread, whichever thread it calls from."""
+    found: list[HubThread] = []
+    threads = [threading.Thread(target=lambda: found.append(hub_thread())) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(10)
 
     assert len(found) == 8
-    assert {id(each) for each in found} == {id(runner())}
+    assert {id(each) for each in found} == {id(hub_thread())}
 
 
 def test_calls_run_on_the_hub_thread_in_an_empty_context() -> None:
@@ -112,7 +112,7 @@ def test_calls_run_on_the_hub_thread_in_an_empty_context() -> None:
         done.set()
 
     with Flask("app_under_test").app_context():
-        runner().call(look)
+        hub_thread().call(look)
 
     assert done.wait(10)
     assert seen[0] != threading.get_ident()
@@ -191,7 +191,7 @@ def test_stopping_is_bounded(run: Run) -> None:
         events.publish("x" * 3_000_000)
         wait_until(lambda: events.stats().deliveries == 1, what="the write")
         began = time.monotonic()
-        room.runner().stop()
+        room.hub_thread().stop()
         print(time.monotonic() - began < 2.5)
         began = time.monotonic()
         room._CURRENT.stop()
@@ -205,7 +205,7 @@ def test_stopping_ends_the_thread(run: Run) -> None:
     """After a stop the thread is gone, and a second stop finds nothing to do."""
     output = run("""
         server.request().opened()
-        room.runner().stop()
+        room.hub_thread().stop()
         wait_until(lambda: threads() == 1, what="the thread to be gone")
         room._CURRENT.stop()
         print("ended")
@@ -220,7 +220,7 @@ def test_nothing_is_taken_while_the_process_goes_down(run: Run) -> None:
         import logging
         logging.disable()
         server.request().opened().close()
-        room.runner().stop()
+        room.hub_thread().stop()
         with server.request() as page:
             page.end()
             print(page.response.status, page.body)
@@ -230,11 +230,11 @@ def test_nothing_is_taken_while_the_process_goes_down(run: Run) -> None:
 
 
 def test_a_stopped_runner_takes_no_calls(run: Run) -> None:
-    """Whoever has a runner that was stopped learns so from `call`, and from `runner`."""
+    """Whoever has a hub thread that was stopped learns so from `call`, and from `hub_thread`."""
     output = run("""
-        running = room.runner()
+        running = room.hub_thread()
         running.stop()
-        for ask in (room.runner, lambda: running.call(print)):
+        for ask in (room.hub_thread, lambda: running.call(print)):
             try:
                 ask()
             except RuntimeError as error:
@@ -336,10 +336,10 @@ def test_where_a_hub_can_run(
 def test_a_thread_that_does_not_begin_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """A hub thread that does not begin in time raises, and nobody waits for ever."""
     loops: list[object] = []
-    monkeypatch.setattr(room, "start_thread", loops.append)
+    monkeypatch.setattr(room, "start_os_thread", loops.append)
     monkeypatch.setattr(room, "_START_S", 0.01)
 
     with pytest.raises(RuntimeError, match=r"did not begin within 0\.01 s"):
-        Runner()
+        HubThread()
 
     assert wait_until(lambda: loops, what="the thread to have been asked for")

@@ -17,7 +17,7 @@ from flask_eventstream.doctor.remedies import Level
 from flask_eventstream.errors import EventStreamError
 from flask_eventstream.hub.tail import read_entries
 from flask_eventstream.log.entries import Entry
-from flask_eventstream.state import Service
+from flask_eventstream.state import AppState
 
 __all__ = ["group"]
 
@@ -36,7 +36,7 @@ _name_option = click.option(
 def publish(channel: str, data: str, type_: str | None, id_: str | None, name: str | None) -> None:
     """Publish DATA, as it is, to CHANNEL, and print the event's id."""
     try:
-        click.echo(_service(name).publisher.publish(data, type_, id_, channel=channel))
+        click.echo(_state(name).publisher.publish(data, type_, id_, channel=channel))
     except EventStreamError as error:
         raise click.ClickException(str(error)) from error
 
@@ -47,11 +47,11 @@ def publish(channel: str, data: str, type_: str | None, id_: str | None, name: s
 def listen(channels: tuple[str, ...], name: str | None) -> None:
     """Print the events of each CHANNEL as they come, one JSON object per line."""
     try:
-        service = _service(name)
-        entries = read_entries(service.broker, [check_channel(channel) for channel in channels])
+        state = _state(name)
+        entries = read_entries(state.broker, [check_channel(channel) for channel in channels])
     except EventStreamError as error:
         raise click.ClickException(str(error)) from error
-    click.echo(f"Listening to {', '.join(channels)} on {service.broker.url}", err=True)
+    click.echo(f"Listening to {', '.join(channels)} on {state.broker.url}", err=True)
     for entry in entries:
         click.echo(json.dumps(_line(entry), ensure_ascii=False))
 
@@ -99,15 +99,15 @@ def doctor(
 
 def _probe(name: str | None, channel: str | None) -> Probe:
     stream = _stream(name)
-    service: Service = stream.service(_app())
+    state: AppState = stream.state(_app())
     endpoint = f"{stream.name}.stream"
     rules = current_app.url_map.iter_rules()
     # A blueprint inside another has that one's name before its own.
     paths = [rule.rule for rule in rules if f".{rule.endpoint}".endswith(f".{endpoint}")]
     return Probe(
-        service.config,
-        service.broker,
-        service.publisher,
+        state.config,
+        state.broker,
+        state.publisher,
         app=f"{current_app.import_name}:app",
         path=paths[0],
         key=current_app.secret_key,
@@ -148,9 +148,9 @@ def _line(entry: Entry) -> dict[str, str | None]:
     }
 
 
-def _service(name: str | None) -> Service:
-    service: Service = _stream(name).service(_app())
-    return service
+def _state(name: str | None) -> AppState:
+    state: AppState = _stream(name).state(_app())
+    return state
 
 
 def _app() -> Flask:

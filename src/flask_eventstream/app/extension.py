@@ -18,13 +18,13 @@ from flask_eventstream.event import Event, use_json_dumps
 from flask_eventstream.hub.hub import Stats
 from flask_eventstream.process import Lock
 from flask_eventstream.servers.wsgi.response import Opening
-from flask_eventstream.state import Service
+from flask_eventstream.state import AppState
 
 __all__ = ["EventStream", "sse"]
 
 _Guard = TypeVar("_Guard", bound=Callable[[], Any])
 
-#: Where services lie in ``app.extensions``: a dict from extension object to `Service`.
+#: Where states lie in ``app.extensions``: a dict from extension object to `AppState`.
 EXTENSION_KEY = "flask_eventstream"
 
 _DEFAULT_PREFIX = "/stream"
@@ -72,7 +72,7 @@ class EventStream(Blueprint):
             InvalidConfig: Lists every mistake.
         """
         app.register_blueprint(self, url_prefix=url_prefix)
-        self.service(app)
+        self.state(app)
 
     def register(self, app: Any, options: dict[str, Any]) -> None:
         """Called by Flask. Without a prefix the stream is at ``/stream``."""
@@ -129,7 +129,7 @@ class EventStream(Blueprint):
         """
         app = self._app()
         event = data if isinstance(data, Event) else _event(app, data, type, id, retry)
-        return self.service(app).publisher.publish(event, channel=channel)
+        return self.state(app).publisher.publish(event, channel=channel)
 
     def publish_many(self, items: Iterable[Any], channel: str = "sse") -> list[str]:
         """Publish several events to one channel, in order, cheaper than one by one.
@@ -140,7 +140,7 @@ class EventStream(Blueprint):
         """
         app = self._app()
         events = [item if isinstance(item, Event) else _event(app, item) for item in items]
-        return self.service(app).publisher.publish_many(events, channel=channel)
+        return self.state(app).publisher.publish_many(events, channel=channel)
 
     def close(self, channel: str) -> None:
         """End a channel: its readers get ``stream-end``, and a reconnect gets 204.
@@ -151,11 +151,11 @@ class EventStream(Blueprint):
             InvalidChannel: The channel's name can't be one.
             BrokerUnavailable: It was not ended.
         """
-        self.service().publisher.close(channel)
+        self.state().publisher.close(channel)
 
     def stream(self) -> Response:
         """The view: an event stream of the channels that the query names."""
-        return open_stream(self._app(), self.service(), request)
+        return open_stream(self._app(), self.state(), request)
 
     def response(self, iterable: Iterable[Any]) -> Response:
         """A response that sends what ``iterable`` yields as events, as it yields them.
@@ -174,36 +174,36 @@ class EventStream(Blueprint):
         def to_event(item: object) -> Event:
             return item if isinstance(item, Event) else _event(app, item)
 
-        return event_stream(app, Opening(self.service(app), source=iterable, to_event=to_event))
+        return event_stream(app, Opening(self.state(app), source=iterable, to_event=to_event))
 
     def stats(self) -> Stats:
         """What the hub of this process does now."""
-        return self.service().stats()
+        return self.state().stats()
 
-    def service(self, app: Flask | None = None) -> Service:
+    def state(self, app: Flask | None = None) -> AppState:
         """The state of one application, made at first use.
 
         Raises:
             InvalidConfig: Lists every mistake.
         """
         app = app or self._app()
-        services: dict[EventStream, Service | None] = app.extensions.setdefault(EXTENSION_KEY, {})
-        stream = self._registered_in(services)
-        service = services.get(stream)
-        if service is None:
+        states: dict[EventStream, AppState | None] = app.extensions.setdefault(EXTENSION_KEY, {})
+        stream = self._registered_in(states)
+        state = states.get(stream)
+        if state is None:
             with self._lock:
-                service = services.get(stream)
-                if service is None:
-                    service = services[stream] = _make_service(app)
-        return service
+                state = states.get(stream)
+                if state is None:
+                    state = states[stream] = _make_state(app)
+        return state
 
-    def _registered_in(self, services: Mapping[EventStream, Service | None]) -> EventStream:
+    def _registered_in(self, states: Mapping[EventStream, AppState | None]) -> EventStream:
         """This object, or the one that the application has under its name.
 
         An application that was given to ``EventStream(app)`` may well import ``sse`` to publish.
         """
-        named = (stream for stream in services if stream.name == self.name)
-        return self if self in services else next(named, self)
+        named = (stream for stream in states if stream.name == self.name)
+        return self if self in states else next(named, self)
 
     def _app(self) -> Flask:
         if has_app_context():
@@ -232,9 +232,9 @@ def _event(
         return Event(data, type, id, retry)
 
 
-def _make_service(app: Flask) -> Service:
+def _make_state(app: Flask) -> AppState:
     config = Config.from_mapping(app.config)
-    return Service(config, _make_broker(app, config))
+    return AppState(config, _make_broker(app, config))
 
 
 def _make_broker(app: Flask, config: Config) -> Broker:

@@ -16,7 +16,7 @@ from flask_eventstream.brokers.memory import MemoryBroker
 from flask_eventstream.errors import BrokerUnavailable, InvalidChannel
 from flask_eventstream.log.entries import Arrival
 from flask_eventstream.servers.wsgi.response import EventStreamResponse, Opening
-from flask_eventstream.state import Service
+from flask_eventstream.state import AppState
 
 __all__ = ["event_stream", "open_stream"]
 
@@ -27,12 +27,12 @@ _DEFAULT_CHANNEL = "sse"
 _PADDING_BYTES = 2048
 
 
-def open_stream(app: Flask, service: Service, request: Request) -> Response:
+def open_stream(app: Flask, state: AppState, request: Request) -> Response:
     """The response to a request for a stream: 200, 204 to a reader who has seen it all, or 400."""
     after = _last_event_id(request)
     try:
-        channels = _channels(request, service.config.max_channels)
-        arrival = _arrive(service, channels, after)
+        channels = _channels(request, state.config.max_channels)
+        arrival = _arrive(state, channels, after)
     except InvalidChannel as error:
         return app.response_class(f"{error}\n", 400, mimetype="text/plain")
     if arrival is not None and arrival.is_over:
@@ -40,19 +40,19 @@ def open_stream(app: Flask, service: Service, request: Request) -> Response:
         return app.response_class(status=204)
     # Under ASGI the wrapper does not know, and says "several" to be safe.
     several = request.environ.get("wsgi.multiprocess") and "asgi.scope" not in request.environ
-    if several and isinstance(service.broker, MemoryBroker):
-        service.say_once(
+    if several and isinstance(state.broker, MemoryBroker):
+        state.say_once(
             "SSE_BROKER_URL is memory://, and this server runs several processes: readers get only"
             " what their own process publishes; use sqlite:///path"
         )
     opening = Opening(
-        service,
+        state,
         channels=channels,
         after=after,
         arrival=arrival,
         tells_position=_is_browser(request),
         padding_bytes=_padding(request),
-        diagnosed=_is_doctor(app, service, request),
+        diagnosed=_is_doctor(app, state, request),
     )
     return event_stream(app, opening)
 
@@ -123,22 +123,22 @@ def _last_event_id(request: Request) -> str | None:
     return request.args.get("lastEventId") or None
 
 
-def _arrive(service: Service, channels: tuple[str, ...], after: str | None) -> Arrival | None:
+def _arrive(state: AppState, channels: tuple[str, ...], after: str | None) -> Arrival | None:
     try:
-        return service.broker.arrive(channels, after)
+        return state.broker.arrive(channels, after)
     except BrokerUnavailable:
         return None  # open it: readers wait for the broker, not the other way round
 
 
-def _is_over(service: Service, channel: str) -> bool:
-    arrival = _arrive(service, (channel,), None)
+def _is_over(state: AppState, channel: str) -> bool:
+    arrival = _arrive(state, (channel,), None)
     return arrival is not None and arrival.is_over
 
 
-def _is_doctor(app: Flask, service: Service, request: Request) -> bool:
+def _is_doctor(app: Flask, state: AppState, request: Request) -> bool:
     shown = request.headers.get(HEADER)
     return shown is not None and is_good(
-        shown, key=app.secret_key, has_ended=lambda ticket: _is_over(service, ticket)
+        shown, key=app.secret_key, has_ended=lambda ticket: _is_over(state, ticket)
     )
 
 

@@ -7,14 +7,14 @@ import asyncio
 
 from flask_eventstream.framing import HEAD_END
 
-__all__ = ["Sink"]
+__all__ = ["HeadReader"]
 
 #: Servers write heads of a few hundred bytes; nobody's cookies make 256 KiB.
 _MAX_HEAD_BYTES = 256 * 1024
 _READ_BYTES = 64 * 1024
 
 
-class Sink:
+class HeadReader:
     """Our end of the socket pair that the server writes its response into.
 
     It is read to its end, also after the head is complete: closing it early would make the

@@ -1,7 +1,7 @@
 """The hub: every stream of one application in this process, on the loop that it is given.
 
 It encodes nothing twice, waits for no client, and asks the broker for nothing that another stream
-already has: one group of streams per set of channels, one subscription per channel.
+already has: one group of streams per set of channels, one splice per channel.
 
 Everything here belongs to the loop. No ``await`` stands between looking at a table and changing it.
 """
@@ -32,12 +32,12 @@ from flask_eventstream.hub.catchup import CatchUp
 from flask_eventstream.hub.connecting import connect, connect_feed
 from flask_eventstream.hub.fanout import FanOut
 from flask_eventstream.hub.groups import Group, Groups
-from flask_eventstream.hub.head_reader import Sink
-from flask_eventstream.hub.shared_pages import Pages
-from flask_eventstream.hub.splice import Subscription
+from flask_eventstream.hub.head_reader import HeadReader
+from flask_eventstream.hub.shared_pages import SharedPages
+from flask_eventstream.hub.splice import Splice
 from flask_eventstream.hub.stream import Adoption, Feed, Stream
 from flask_eventstream.log.entries import Entry, Replay
-from flask_eventstream.process import start_thread
+from flask_eventstream.process import start_os_thread
 
 __all__ = ["Hub", "Stats"]
 
@@ -108,10 +108,10 @@ class Hub:
         self._released = released
         self._streams: dict[Stream, tuple[str, ...]] = {}
         self._groups = Groups()
-        self._waiting: dict[str, set[Subscription]] = {}
+        self._waiting: dict[str, set[Splice]] = {}
         self._readers: Counter[str] = Counter()
         self._fan_out = FanOut(loop)
-        self._pages = Pages(loop)
+        self._pages = SharedPages(loop)
         self._listener: Listener | None = None
         self._beat: asyncio.TimerHandle | None = None
         self._beat_waiting_at_s = loop.time()
@@ -156,7 +156,7 @@ class Hub:
             stream.set_max_buffer(self._config.max_buffer_bytes)
             stream.ends_at_s = self._end_of_life(adoption.lifetime_s)
             if adoption.sink is not None:
-                head = adoption.head or await Sink(self.loop, adoption.sink).head
+                head = adoption.head or await HeadReader(self.loop, adoption.sink).head
                 self._frame(stream, head, may_chunk=adoption.may_chunk)
             if refused:
                 stream.end(EndReason.REFUSED, encode_retry(self._spread_ms()) + COMMENT)
@@ -217,9 +217,9 @@ class Hub:
             return
         # From its request on, however late it is here.
         after = adoption.after if arrival is None else arrival.page.position
-        subscription = Subscription(after)
-        self._wait(subscription, channels)
-        page = self.loop.create_task(self._first_page(subscription, channels))
+        splice = Splice(after)
+        self._wait(splice, channels)
+        page = self.loop.create_task(self._first_page(splice, channels))
         try:
             await asyncio.wait({page}, timeout=_OPEN_WAIT_S)
             if not page.done():
@@ -227,29 +227,29 @@ class Hub:
                 stream.opened = True
             while True:
                 replay = await page
-                subscription.replayed(replay)
+                splice.replayed(replay)
                 stream.write(catch_up.page(replay))
                 stream.opened = True
                 await stream.drained()
                 if stream.reason is not None:
                     return
-                if subscription.caught_up:
+                if splice.caught_up:
                     break
-                page = self.loop.create_task(self._next_page(subscription, channels))
+                page = self.loop.create_task(self._next_page(splice, channels))
             # From here to live there is no await: nothing can come in between.
-            stream.write(catch_up.release(subscription.release()))
+            stream.write(catch_up.release(splice.release()))
             self._join(stream, channels, catch_up)
         finally:
             page.cancel()
-            self._wait_no_more(subscription, channels)
+            self._wait_no_more(splice, channels)
 
-    async def _first_page(self, subscription: Subscription, channels: tuple[str, ...]) -> Replay:
+    async def _first_page(self, splice: Splice, channels: tuple[str, ...]) -> Replay:
         await self._listening().subscribe(channels)
-        return await self._next_page(subscription, channels)
+        return await self._next_page(splice, channels)
 
-    async def _next_page(self, subscription: Subscription, channels: tuple[str, ...]) -> Replay:
-        subscription.reading()
-        return await self._pages.read(self._listening(), channels, subscription.after)
+    async def _next_page(self, splice: Splice, channels: tuple[str, ...]) -> Replay:
+        splice.reading()
+        return await self._pages.read(self._listening(), channels, splice.after)
 
     def _join(self, stream: Stream, channels: tuple[str, ...], catch_up: CatchUp) -> None:
         group = self._groups.get(channels)
@@ -274,14 +274,14 @@ class Hub:
             self._listener = self._broker.listen(self.loop, self)
         return self._listener
 
-    def _wait(self, subscription: Subscription, channels: tuple[str, ...]) -> None:
+    def _wait(self, splice: Splice, channels: tuple[str, ...]) -> None:
         for channel in channels:
-            self._waiting.setdefault(channel, set()).add(subscription)
+            self._waiting.setdefault(channel, set()).add(splice)
 
-    def _wait_no_more(self, subscription: Subscription, channels: tuple[str, ...]) -> None:
+    def _wait_no_more(self, splice: Splice, channels: tuple[str, ...]) -> None:
         for channel in channels:
             waiting = self._waiting[channel]
-            waiting.discard(subscription)
+            waiting.discard(splice)
             if not waiting:
                 del self._waiting[channel]
 
@@ -294,8 +294,8 @@ class Hub:
             for group in self._groups.of(entry.channel):
                 group.add(entry)
                 self._fan_out.ready(group)
-            for subscription in self._waiting.get(entry.channel, ()):
-                subscription.hold(entry)
+            for splice in self._waiting.get(entry.channel, ()):
+                splice.hold(entry)
 
     def interrupted(self, channels: Collection[str] | None, position: str) -> None:
         """Tell live readers of what is gone; let waiting ones read the log again."""
@@ -310,8 +310,8 @@ class Hub:
                 self._fan_out.ready(group)
         for channel, waiting in self._waiting.items():
             if channels is None or channel in channels:
-                for subscription in waiting:
-                    subscription.interrupt()
+                for splice in waiting:
+                    splice.interrupt()
 
     # ---- keeping, and ending
 
@@ -327,7 +327,7 @@ class Hub:
         if channels:
             self._leave(stream, channels)
         if stream.on_end is not None:
-            start_thread(functools.partial(stream.on_end, reason))
+            start_os_thread(functools.partial(stream.on_end, reason))
         if not self._streams:
             self._empty.set()
             self.loop.call_later(_LINGER_S, self._rest)

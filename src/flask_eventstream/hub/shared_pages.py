@@ -1,4 +1,4 @@
-"""Pages of the log that readers share who come back from the same place.
+"""SharedPages of the log that readers share who come back from the same place.
 
 The clients of a server that went away come back together, and most of them with one last event ID:
 what they missed is read and encoded once. A page is good for whoever asks until something is
@@ -13,7 +13,7 @@ from collections.abc import Collection, Sequence
 from flask_eventstream.brokers import Listener
 from flask_eventstream.log.entries import Entry, Replay
 
-__all__ = ["Pages"]
+__all__ = ["SharedPages"]
 
 #: Seconds for which a page is kept, and how many: a page may have a megabyte.
 _KEEP_S = 1.0
@@ -22,7 +22,7 @@ _MOST = 16
 _Key = tuple[tuple[str, ...], str]
 
 
-class Pages:
+class SharedPages:
     """Reads pages for the streams of one hub. Belongs to the hub's loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -15,14 +15,14 @@ from collections.abc import Sequence
 
 from flask_eventstream.log.entries import Entry, Replay
 
-__all__ = ["Subscription"]
+__all__ = ["Splice"]
 
 #: Live entries kept for a reader that is still replaying. Two pages: by the time the last page is
 #: read and written, more than that rarely came, and if it did the log has it.
 _MAX_HELD = 512
 
 
-class Subscription:
+class Splice:
     """One reader who is not live yet. Not thread-safe: belongs to the hub's loop."""
 
     __slots__ = ("_after", "_caught_up", "_held", "_replay", "_stale")

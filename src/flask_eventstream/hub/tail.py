@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TypeVar, cast
 
 from flask_eventstream.brokers import Broker, Listener
-from flask_eventstream.hub.thread import runner
+from flask_eventstream.hub.thread import hub_thread
 from flask_eventstream.log.entries import Entry
 from flask_eventstream.process import Mailbox
 
@@ -39,7 +39,7 @@ def read_entries(broker: Broker, channels: Collection[str]) -> Iterator[Entry]:
 
     Blocks the calling thread, also here while the broker is away; close the iterator to stop.
     """
-    run = runner()
+    run = hub_thread()
     inbox = _Inbox()
     listeners: list[Listener] = []
     tasks: list[asyncio.Task[None]] = []

@@ -18,9 +18,9 @@ from collections.abc import Callable
 from typing import Any
 
 from flask_eventstream.hub.hub import Hub
-from flask_eventstream.process import Lock, at_exit, is_patched, register_at_fork, start_thread
+from flask_eventstream.process import Lock, at_exit, is_patched, register_at_fork, start_os_thread
 
-__all__ = ["Runner", "can_run", "runner"]
+__all__ = ["HubThread", "can_run", "hub_thread"]
 
 _LOGGER = logging.getLogger("flask_eventstream")
 
@@ -44,7 +44,7 @@ else:
     _HAS_UVLOOP = True
 
 
-class Runner:
+class HubThread:
     """The hub thread of this process. Any thread may call it."""
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class Runner:
         started, self._ended = Lock(), Lock()
         started.acquire()
         self._ended.acquire()
-        start_thread(lambda: self._run(started))
+        start_os_thread(lambda: self._run(started))
         if not started.acquire(timeout=_START_S):
             raise RuntimeError(f"the hub thread did not begin within {_START_S:g} s")
 
@@ -128,48 +128,48 @@ def _check_descriptors() -> None:
 
 
 class _Current:
-    """The runner of this process, if it has one yet."""
+    """The hub thread of this process, if it has one yet."""
 
     def __init__(self) -> None:
         self.lock = Lock()
-        self.runner: Runner | None = None
-        self.inherited: list[Runner] = []
+        self.thread: HubThread | None = None
+        self.inherited: list[HubThread] = []
         register_at_fork(after_in_child=self.begin_anew)
         at_exit(self.stop)
 
     def begin_anew(self) -> None:
         """In a forked child: the parent's streams are not ours, and its thread is not here."""
         self.lock = Lock()
-        if self.runner is not None:
-            for fd in self.runner.fds:
+        if self.thread is not None:
+            for fd in self.thread.fds:
                 # Or the clients would not see the end of their streams while this child lives.
                 # The loop must not close them: it shares its epoll set with the parent's.
                 # And os.close is gevent's where it patched: it waits for a greenlet loop to turn.
                 with contextlib.suppress(OSError):
                     _socket.close(fd)
-            self.inherited.append(self.runner)  # for ever: its destructors would reach the parent
-            self.runner = None
+            self.inherited.append(self.thread)  # for ever: its destructors would reach the parent
+            self.thread = None
 
     def stop(self) -> None:
         """At exit. A second call finds it stopped."""
-        if self.runner is not None:
-            self.runner.stop()
+        if self.thread is not None:
+            self.thread.stop()
 
 
 _CURRENT = _Current()
 
 
-def runner() -> Runner:
+def hub_thread() -> HubThread:
     """The hub thread of this process; started by the first call.
 
     Raises:
         RuntimeError: The system can't start another thread, or the process is going down.
     """
     with _CURRENT.lock:
-        if _CURRENT.runner is None:
-            _CURRENT.runner = Runner()
-        _CURRENT.runner.check()
-        return _CURRENT.runner
+        if _CURRENT.thread is None:
+            _CURRENT.thread = HubThread()
+        _CURRENT.thread.check()
+        return _CURRENT.thread
 
 
 def can_run() -> bool:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 
 from flask_eventstream.event import Event
 from flask_eventstream.hub.stream import BEGIN
-from flask_eventstream.process import start_worker
+from flask_eventstream.process import start_app_thread
 
 __all__ = ["Pump", "close_source", "raw_socket"]
 
@@ -49,7 +49,7 @@ class Pump:
         Raises:
             RuntimeError: The system can't start another thread.
         """
-        start_worker(self.run)
+        start_app_thread(self.run)
         self._started = True
 
     def run(self) -> None:

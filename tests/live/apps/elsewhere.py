@@ -7,7 +7,9 @@ from typing import Any
 
 from flask import Flask
 
-from flask_eventstream import EventStream, handoff, runner
+from flask_eventstream import EventStream
+from flask_eventstream.hub import thread
+from flask_eventstream.servers.wsgi import swap
 
 __all__ = ["app"]
 
@@ -21,7 +23,7 @@ class Elsewhere:
         return getattr(os, name)
 
 
-handoff.os = runner.os = Elsewhere()  # type: ignore[assignment]
+swap.os = thread.os = Elsewhere()  # type: ignore[assignment]
 
 app = Flask(__name__)
 app.config.from_prefixed_env()

@@ -141,8 +141,8 @@ def test_the_head_waits_for_the_log(app: Flask, events: EventStream) -> None:
 
     async def test() -> None:
         request = Request("/stream")
-        service = events.service(app)
-        listen = service.broker.listen
+        state = events.state(app)
+        listen = state.broker.listen
         asked, answer = asyncio.Event(), asyncio.Event()
 
         def listen_late(loop: Any, receiver: Any) -> Any:
@@ -158,7 +158,7 @@ def test_the_head_waits_for_the_log(app: Flask, events: EventStream) -> None:
             listener.follow = lambda _arrival: False  # type: ignore[method-assign]
             return listener
 
-        service.broker.listen = listen_late  # type: ignore[method-assign]
+        state.broker.listen = listen_late  # type: ignore[method-assign]
         served = request.start(EventStreamASGI(app))
         await asked.wait()
         await until(lambda: events.stats().streams == 1, "the stream")
@@ -374,7 +374,7 @@ def test_a_stream_that_never_opened_is_complete(app: Flask, events: EventStream)
         def listen(*_: Any) -> Any:
             raise RuntimeError("this broker is broken")
 
-        events.service(app).broker.listen = listen  # type: ignore[method-assign]
+        events.state(app).broker.listen = listen  # type: ignore[method-assign]
         await request.start(EventStreamASGI(app))
 
         assert [message.get("status") for message in request.sent] == [200, None]

@@ -75,11 +75,11 @@ def visit(
     """Do what `flask sse doctor URL` does, for an application with these settings."""
     app = Flask("shop")
     app.config.update({"SSE_BROKER_URL": broker_url, **settings})
-    service = EventStream(app).service(app)
+    state = EventStream(app).state(app)
     probe = Probe(
-        service.config,
-        service.broker,
-        service.publisher,
+        state.config,
+        state.broker,
+        state.publisher,
         app="shop:app",
         path="/stream",
         key=key,
@@ -94,7 +94,7 @@ def visit(
             seen = probe.look_at_stream(url, headers or {}, print)
             remarks += examine_stream(facts, seen)
     finally:
-        service.broker.close()
+        state.broker.close()
     print(seen, *remarks, sep="\n")  # for a test that fails
     return Visited(facts, seen, remarks)
 

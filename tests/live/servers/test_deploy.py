@@ -119,7 +119,7 @@ def test_the_unit_behind_nginx(folder: Path) -> None:
     unit = configparser.ConfigParser(interpolation=None)
     unit.optionxform = str  # type: ignore[assignment,method-assign]
     unit.read(SNIPPETS / "shop.service", encoding="utf-8")
-    command = unit["Service"]["ExecStart"].replace("/srv/shop/.venv/bin/", "")
+    command = unit["AppState"]["ExecStart"].replace("/srv/shop/.venv/bin/", "")
 
     assert_streams_behind_nginx(command.split(), SNIPPETS / "nginx-unix.conf", folder)
 

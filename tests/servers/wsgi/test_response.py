@@ -84,7 +84,7 @@ def test_it_works_on_tcp(app: Flask, events: EventStream) -> None:
         page.opened()
         events.publish("a")
         page.got("a")
-        (fd,) = wsgi.runner().fds
+        (fd,) = wsgi.hub_thread().fds
         with socket.socket(fileno=os.dup(fd)) as connection:
             no_delay = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
             patience_ms = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
@@ -168,12 +168,12 @@ def test_leaving_frees_the_descriptor(server: HandServer, events: EventStream) -
     with server.request() as page:
         page.opened()
 
-        assert len(wsgi.runner().fds) == 1
+        assert len(wsgi.hub_thread().fds) == 1
 
     wait_until(lambda: events.stats().streams == 0, what="the stream to be gone")
 
     assert events.stats().ended == {"left": 1}
-    assert wsgi.runner().fds == set()
+    assert wsgi.hub_thread().fds == set()
 
 
 def test_many_rounds_leave_nothing(server: HandServer, events: EventStream) -> None:
@@ -301,7 +301,7 @@ def test_a_server_that_fails_to_start_loses_no_client(app: Flask) -> None:
 
         assert client.recv(100) == b""
 
-    assert wsgi.runner().fds == set()
+    assert wsgi.hub_thread().fds == set()
 
 
 # ---- an application's own iterable, handed off
@@ -769,13 +769,13 @@ def test_a_held_thread_is_given_back(
     """A stream that holds a thread lives for five minutes at most, the only one for 20 s."""
     app.config["SSE_STREAM_LIFETIME_S"] = configured_s
     adopted: list[Adoption] = []
-    adopt = wsgi.Service.adopt
+    adopt = wsgi.AppState.adopt
 
-    def watch(service: Any, run: Any, adoption: Adoption) -> None:
+    def watch(state: Any, run: Any, adoption: Adoption) -> None:
         adopted.append(adoption)
-        adopt(service, run, adoption)
+        adopt(state, run, adoption)
 
-    monkeypatch.setattr(wsgi.Service, "adopt", watch)
+    monkeypatch.setattr(wsgi.AppState, "adopt", watch)
     with Held(app, environ_overrides={"wsgi.multithread": multithread}) as held:
         held.until(lambda page: page.parser.comments, "the first byte")
 
@@ -797,7 +797,7 @@ def test_callbacks_of_a_held_response_run_once(
 ) -> None:
     """`call_on_close` callbacks of a held response run once, when it is closed."""
     calls: list[str] = []
-    monkeypatch.setattr("flask_eventstream.hub.hub.start_thread", lambda target: target())
+    monkeypatch.setattr("flask_eventstream.hub.hub.start_os_thread", lambda target: target())
 
     @app.after_request
     def watch(response: Response) -> Response:
@@ -811,7 +811,7 @@ def test_callbacks_of_a_held_response_run_once(
 
     wait_until(lambda: events.stats().streams == 0, what="the stream to be gone")
     hub_is_idle = threading.Event()
-    wsgi.runner().call(hub_is_idle.set)
+    wsgi.hub_thread().call(hub_is_idle.set)
     hub_is_idle.wait(10)
 
     assert calls == ["closed"]

@@ -20,7 +20,7 @@ from flask_eventstream.brokers.sqlite.reader import PageRequest, SqliteReader
 from flask_eventstream.errors import BrokerUnavailable
 from flask_eventstream.event import Event
 from flask_eventstream.log.entries import Arrival, Entry, Replay, Retention
-from flask_eventstream.process import Lock, around_fork, start_thread
+from flask_eventstream.process import Lock, around_fork, start_os_thread
 
 __all__ = ["SqliteBroker"]
 
@@ -157,7 +157,7 @@ class SqliteListener:
         it will be."""
         self._reader = SqliteReader(partial(broker.open_log, busy_s=_READ_BUSY_S), loop, self)
         self._inbox = inbox
-        start_thread(self._reader.run)
+        start_os_thread(self._reader.run)
 
     async def subscribe(self, channels: Collection[str]) -> None:
         """Deliver these channels from now on."""

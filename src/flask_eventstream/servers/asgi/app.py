@@ -28,7 +28,7 @@ from flask_eventstream.servers.asgi.known import (
     find_signs,
     find_transport,
 )
-from flask_eventstream.servers.asgi.transport import Message, Outlet, Receive, Send
+from flask_eventstream.servers.asgi.transport import AsgiTransport, Message, Receive, Send
 from flask_eventstream.state import SLOT, Slot
 
 __all__ = ["EventStreamASGI"]
@@ -81,7 +81,7 @@ class EventStreamASGI:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         transport = find_transport(receive, send)
-        outlet = Outlet(
+        outlet = AsgiTransport(
             send,
             break_off=find_break_off(scope, transport, send),
             backlog=find_backlog(scope, send),
@@ -111,11 +111,11 @@ class EventStreamASGI:
             outlet.lose()
             raise
         finally:
-            if slot.adoption is not None and slot.service is not None:
+            if slot.adoption is not None and slot.state is not None:
                 if status != _HTTP_OK:
                     outlet.lose()  # middleware made another answer of it
                 self._home_here().adopt(
-                    slot.service, slot.adoption, find_signs(receive, send, stop_handler())
+                    slot.state, slot.adoption, find_signs(receive, send, stop_handler())
                 )
         if slot.adoption is not None:
             with not_for_children(transport):

@@ -14,7 +14,7 @@ from typing import Any
 from flask_eventstream.hub.hub import Hub
 from flask_eventstream.hub.stream import Adoption
 from flask_eventstream.process import register_at_fork
-from flask_eventstream.state import Service
+from flask_eventstream.state import AppState
 
 __all__ = ["AsgiHome", "not_for_children", "stop_handler"]
 
@@ -46,11 +46,11 @@ class AsgiHome:
         self._stopped = False
         _HOMES.add(self)
 
-    def adopt(self, service: Service, adoption: Adoption, signs: list[Callable[[], bool]]) -> None:
-        """Give a stream to its service's hub on this loop."""
+    def adopt(self, state: AppState, adoption: Adoption, signs: list[Callable[[], bool]]) -> None:
+        """Give a stream to its state's hub on this loop."""
         self._signs = self._signs or signs
         _chain_signals()
-        service.adopt(self, adoption)
+        state.adopt(self, adoption)
         if self._stopped:
             self.begin_stop()  # the hub may be a new one
         elif self._look is None and self._signs:

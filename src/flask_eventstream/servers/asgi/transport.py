@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-__all__ = ["Message", "Outlet", "Receive", "Send"]
+__all__ = ["AsgiTransport", "Message", "Receive", "Send"]
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -25,7 +25,7 @@ _LOOK_S = 0.1
 _BREAK_OFF_S = 1.0
 
 
-class Outlet(asyncio.Transport):
+class AsgiTransport(asyncio.Transport):
     """What a stream takes for its transport: it writes to the server's ``send``.
 
     The server does the framing. What it does not take at once waits here, and counts.

@@ -24,7 +24,7 @@ from flask_eventstream.access.ticket import HEADER
 from flask_eventstream.errors import EndReason
 from flask_eventstream.event import COMMENT, Event, encode_retry
 from flask_eventstream.hub.stream import Adoption, Carrier
-from flask_eventstream.hub.thread import Runner, can_run, runner
+from flask_eventstream.hub.thread import HubThread, can_run, hub_thread
 from flask_eventstream.log.entries import Arrival
 from flask_eventstream.servers.pump import Pump, close_source, raw_socket
 from flask_eventstream.servers.wsgi.parting import Parting
@@ -38,7 +38,7 @@ from flask_eventstream.servers.wsgi.swap import (
     why_no_hub,
     writes_before_close,
 )
-from flask_eventstream.state import SLOT, Service, Slot
+from flask_eventstream.state import SLOT, AppState, Slot
 
 __all__ = ["EventStreamResponse", "Opening"]
 
@@ -63,7 +63,7 @@ _ONLY_THREAD_LIFETIME_S = 20.0
 class Opening:
     """What a view decided about a stream."""
 
-    service: Service
+    state: AppState
     channels: tuple[str, ...] = ()
     after: str | None = None
     arrival: Arrival | None = None
@@ -98,14 +98,14 @@ class EventStreamResponse:
             return self._open(environ, start_response)
         except _Busy as error:
             self._say(environ, sent_away=str(error))
-            self.opening.service.say_once("A stream was sent away: %s", error)
+            self.opening.state.say_once("A stream was sent away: %s", error)
         except OSError as error:
             if error.errno not in _NO_DESCRIPTOR:
                 raise
             self._say(environ, sent_away="no descriptor is left: raise ulimit -n")
             text = "A stream was sent away, no descriptor is left (%s): raise ulimit -n"
-            self.opening.service.say_once(text, error.strerror)
-        self.response = [encode_retry(self.opening.service.config.retry_ms) + COMMENT]
+            self.opening.state.say_once(text, error.strerror)
+        self.response = [encode_retry(self.opening.state.config.retry_ms) + COMMENT]
         return self._respond(environ, start_response)
 
     def _open(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -117,7 +117,7 @@ class EventStreamResponse:
         if why is not None:
             raise _Busy(why)
         try:
-            run = runner()
+            run = hub_thread()
         except RuntimeError as error:
             raise _Busy(str(error)) from error
         source = self.opening.source
@@ -144,11 +144,11 @@ class EventStreamResponse:
             except BaseException:
                 pump.stop()
                 raise
-        slot.service = opening.service
+        slot.state = opening.state
         slot.adoption = self._adoption(
             slot.carrier,
             pump=pump,
-            lifetime_s=opening.service.config.stream_lifetime_s,
+            lifetime_s=opening.state.config.stream_lifetime_s,
             callbacks=getattr(self, "_on_close", []),
         )
         start_response(self.status, headers.to_wsgi_list())  # type: ignore[attr-defined]
@@ -156,7 +156,7 @@ class EventStreamResponse:
 
     def _client(self, environ: dict[str, Any]) -> Client | str:
         """The connection to hand off, or why there is none."""
-        if not self.opening.service.config.handoff:
+        if not self.opening.state.config.handoff:
             return "SSE_HANDOFF is off"
         if not can_run():
             return "uvloop is not installed, and Python's own loop can't run beside greenlets"
@@ -165,7 +165,7 @@ class EventStreamResponse:
 
     def _hand_off(
         self,
-        run: Runner,
+        run: HubThread,
         client: Client,
         pump: Pump | None,
         environ: dict[str, Any],
@@ -182,7 +182,7 @@ class EventStreamResponse:
             connection,
             sink=sink,
             pump=pump,
-            lifetime_s=self.opening.service.config.stream_lifetime_s,
+            lifetime_s=self.opening.state.config.stream_lifetime_s,
             chunks=chunks,
         )
 
@@ -209,26 +209,26 @@ class EventStreamResponse:
 
     def _hold(
         self,
-        run: Runner,
+        run: HubThread,
         why: str,
         pump: Pump | None,
         environ: dict[str, Any],
         start_response: Any,
     ) -> Iterable[bytes]:
-        service = self.opening.service
+        state = self.opening.state
         text = "%s: each stream holds a worker thread, because %s"
-        service.say_once(text, environ.get("SERVER_SOFTWARE") or "This server", why)
+        state.say_once(text, environ.get("SERVER_SOFTWARE") or "This server", why)
         threads = count_threads(environ, start_response)
-        lifetime_s = service.config.stream_lifetime_s or _HELD_LIFETIME_S
+        lifetime_s = state.config.stream_lifetime_s or _HELD_LIFETIME_S
         most_s = _ONLY_THREAD_LIFETIME_S if threads == 1 else _HELD_LIFETIME_S
         lifetime_s = min(lifetime_s, most_s)
         self._say(environ, held=why, threads=threads, lifetime_s=lifetime_s)
-        if not service.hold_thread(threads):
+        if not state.hold_thread(threads):
             raise _Busy("all threads that can be spared hold a stream")
         try:
-            held = _Held(service, pump)
+            held = _Held(state, pump)
         except BaseException:
-            service.free_thread()
+            state.free_thread()
             raise
         try:
             self._give(run, held.hub_end, sink=None, pump=pump, lifetime_s=lifetime_s)
@@ -240,7 +240,7 @@ class EventStreamResponse:
 
     def _give(
         self,
-        run: Runner,
+        run: HubThread,
         connection: _socket.socket,
         *,
         sink: _socket.socket | None,
@@ -260,7 +260,7 @@ class EventStreamResponse:
             callbacks=getattr(self, "_on_close", []) if sink is not None else [],
         )
         try:
-            run.call(self.opening.service.adopt, run, adoption)
+            run.call(self.opening.state.adopt, run, adoption)
         except RuntimeError as error:
             raise _Busy(str(error)) from error
 
@@ -276,7 +276,7 @@ class EventStreamResponse:
         chunks: bool = False,
     ) -> Adoption:
         opening = self.opening
-        opening.service.say_if_full()
+        opening.state.say_if_full()
         return Adoption(
             client=client,
             sink=sink,
@@ -300,13 +300,13 @@ class EventStreamResponse:
         if not opening.diagnosed:
             return
         headers: Any = self.headers  # type: ignore[attr-defined]
-        config = opening.service.config
+        config = opening.state.config
         said = json.loads(headers.get(HEADER, "{}")) or {
             "pid": os.getpid(),
             "server": environ.get("SERVER_SOFTWARE", ""),
             # Under ASGI the wrapper does not know, and says "several" to be safe.
             "several": bool(environ.get("wsgi.multiprocess")) and "asgi.scope" not in environ,
-            "broker": opening.service.broker.url,
+            "broker": opening.state.broker.url,
             "heartbeat_s": config.heartbeat_s,
             "lifetime_s": config.stream_lifetime_s,
         }
@@ -323,12 +323,12 @@ class _Busy(Exception):
 class _Held:
     """The body of a held response: what the hub writes into the other end of a socket pair."""
 
-    def __init__(self, service: Service, pump: Pump | None) -> None:
+    def __init__(self, state: AppState, pump: Pump | None) -> None:
         # Python's own sockets, so that a greenlet waits for it as greenlets do.
         ours, self._socket = socket.socketpair()
         self._socket.settimeout(None)  # whatever socket.setdefaulttimeout was told
         self.hub_end = raw_socket(ours)
-        self._service = service
+        self._state = state
         self._pump = pump
         self._closed = False
 
@@ -354,7 +354,7 @@ class _Held:
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
             self._socket.close()
-            self._service.free_thread()
+            self._state.free_thread()
 
 
 def _give_late(give: Callable[..., None], head: bytes, drop: Callable[[], None]) -> None:
