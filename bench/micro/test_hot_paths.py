@@ -59,9 +59,9 @@ class Turns:
             self._waiting.popleft()()
 
 
-def entry(offset: int) -> Entry:
+def entry(sequence: int) -> Entry:
     """An entry as a log gives it."""
-    return Entry("sse", offset, f"aaaaaaaa-{offset}", Event(f"{offset} {'x' * 100}"))
+    return Entry("sse", sequence, f"aaaaaaaa-{sequence}", Event(f"{sequence} {'x' * 100}"))
 
 
 @pytest.mark.parametrize("size", [100, 1024, 65_536])
@@ -102,7 +102,7 @@ def test_fan_out_step(benchmark: BenchmarkFixture) -> None:
 def test_join_500_events(benchmark: BenchmarkFixture) -> None:
     """500 events of one turn, joined for one stream."""
     turns, fan_out, group = fan_out_of(1)
-    events = [entry(offset) for offset in range(500)]
+    events = [entry(sequence) for sequence in range(500)]
 
     def step() -> None:
         for event in events:
@@ -129,7 +129,7 @@ def replay_of(entries: list[Entry]) -> Replay:
     return Replay(
         entries=entries,
         gone=frozenset(),
-        reached=len(entries),
+        sequence=len(entries),
         start="aaaaaaaa-0",
         position=f"aaaaaaaa-{len(entries)}",
     )
@@ -137,7 +137,7 @@ def replay_of(entries: list[Entry]) -> Replay:
 
 def test_splice(benchmark: BenchmarkFixture) -> None:
     """A reader's way to live: 100 live entries held, half of them also in the log."""
-    live = [entry(offset) for offset in range(BEHIND)]
+    live = [entry(sequence) for sequence in range(BEHIND)]
     replay = replay_of(live[: BEHIND // 2])
 
     def splice() -> None:
@@ -153,7 +153,7 @@ def test_splice(benchmark: BenchmarkFixture) -> None:
 
 def test_catch_up_page(benchmark: BenchmarkFixture) -> None:
     """The bytes of 100 missed events for one reader."""
-    replay = replay_of([entry(offset) for offset in range(1, BEHIND + 1)])
+    replay = replay_of([entry(sequence) for sequence in range(1, BEHIND + 1)])
 
     def page() -> bytes:
         catch_up = CatchUp(["sse"], "aaaaaaaa-0", preamble=b"retry: 3000\n:\n", tells_position=True)

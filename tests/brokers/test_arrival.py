@@ -167,11 +167,11 @@ def test_nobody_loses_or_doubles_whoever_comes_when(store: Store, listen: Listen
     )
     for reader in readers:
         due = [entry for entry in logged if entry.channel in reader.channels]
-        got = [entry.offset for entry in reader.entries]
-        assert got == [entry.offset for entry in due[len(due) - len(got) :]]
+        got = [entry.sequence for entry in reader.entries]
+        assert got == [entry.sequence for entry in due[len(due) - len(got) :]]
         if reader.arrival is not None:
-            reached = reader.arrival.page.reached
-            assert got == [entry.offset for entry in due if entry.offset > reached]
+            reached = reader.arrival.page.sequence
+            assert got == [entry.sequence for entry in due if entry.sequence > reached]
 
 
 def _publish_until(store: Store, stop: threading.Event, number: int) -> None:

@@ -59,7 +59,7 @@ def test_live_order_is_the_order_of_the_log(broker: Broker, listen: Listen) -> N
     ear.wait_heard(400)
     logged = list(chain.from_iterable(p.entries for p in ear.replay_all("a", after=start)))
 
-    assert [entry.offset for entry in logged] == [entry.offset for entry in ear.heard]
+    assert [entry.sequence for entry in logged] == [entry.sequence for entry in ear.heard]
     assert data(logged) == ear.data
 
 
@@ -305,8 +305,8 @@ def test_a_page_says_how_far_it_reaches(broker: Broker, listen: Listen) -> None:
     first, *others = ear.replay_all("a", "b", after=start)
 
     assert others
-    assert max(entry.offset for entry in first.entries) <= first.reached
-    assert min(entry.offset for entry in others[0].entries) > first.reached
+    assert max(entry.sequence for entry in first.entries) <= first.sequence
+    assert min(entry.sequence for entry in others[0].entries) > first.sequence
 
 
 def test_a_page_of_exactly_a_page_is_the_last(broker: Broker, listen: Listen) -> None:
@@ -686,8 +686,8 @@ def test_going_live_has_no_gap_and_no_double(store: Store, listen: Listen, seed:
         if after is None:
             expected = expected[-len(reader.entries) :]
         elif after != first:
-            place = next(entry.offset for entry in watcher.heard if entry.position == after)
-            expected = [entry for entry in expected if entry.offset > place]
+            place = next(entry.sequence for entry in watcher.heard if entry.position == after)
+            expected = [entry for entry in expected if entry.sequence > place]
         assert [entry.position for entry in expected] == [e.position for e in reader.entries]
         assert not reader.resets
 

@@ -41,13 +41,13 @@ class ModelLog:
         return self.entries[-1]
 
     def trim(self, channel: str, keep: int) -> None:
-        of_channel = [entry.offset for entry in self.entries if entry.channel == channel]
+        of_channel = [entry.sequence for entry in self.entries if entry.channel == channel]
         if len(of_channel) > keep:
             last = of_channel[-keep - 1]
             self.trimmed[channel] = max(self.trimmed.get(channel, 0), last)
 
-    def position(self, offset: int) -> str:
-        return f"p-{offset}"
+    def position(self, sequence: int) -> str:
+        return f"p-{sequence}"
 
     def read(self, channels: list[str], after: str | None, page: int) -> Replay:
         starts = self._starts(channels, after)
@@ -56,15 +56,15 @@ class ModelLog:
             entry
             for entry in self.entries
             if entry.channel in starts
-            and entry.offset > max(starts[entry.channel], self.trimmed.get(entry.channel, 0))
+            and entry.sequence > max(starts[entry.channel], self.trimmed.get(entry.channel, 0))
         ]
         given, more = due[:page], len(due) > page
-        reached = given[-1].offset if more else self.head
-        start = given[0].offset - 1 if given else self.head
+        reached = given[-1].sequence if more else self.head
+        start = given[0].sequence - 1 if given else self.head
         return Replay(
             entries=self._for_wire(channels, starts, given, gone, start),
             gone=gone,
-            reached=reached,
+            sequence=reached,
             start=self._id(channels, self._at(channels, starts, gone, start)),
             position=self._id(channels, dict.fromkeys(channels, reached)),
             more=more,
@@ -86,10 +86,10 @@ class ModelLog:
         assert positions is not None, after
         return {c: int(position.removeprefix("p-")) for c, position in positions.items()}
 
-    def _id(self, channels: list[str], offsets: dict[str, int]) -> str:
+    def _id(self, channels: list[str], sequences: dict[str, int]) -> str:
         if self._is_composed(channels):
-            return compose({c: self.position(offset) for c, offset in offsets.items()})
-        return self.position(min(offsets.values()))
+            return compose({c: self.position(sequence) for c, sequence in sequences.items()})
+        return self.position(min(sequences.values()))
 
     def _at(
         self, channels: list[str], starts: dict[str, int], gone: frozenset[str], start: int
@@ -111,9 +111,9 @@ class ModelLog:
             return given
         at, composed = self._at(channels, starts, gone, start), []
         for entry in given:
-            at[entry.channel] = entry.offset
+            at[entry.channel] = entry.sequence
             position = self._id(channels, at)
-            composed.append(Entry(entry.channel, entry.offset, position, entry.event))
+            composed.append(Entry(entry.channel, entry.sequence, position, entry.event))
         return composed
 
     def _places(self, channels: list[str], reached: int) -> dict[str, Place] | None:
@@ -130,7 +130,7 @@ class Client:
     seen: list[Dispatched] = field(default_factory=list)
     last_event_id: str = ""
 
-    def offsets(self) -> list[int]:
+    def sequences(self) -> list[int]:
         return [int(event["data"]) for event in self.seen if event["type"] in self.channels]
 
 
@@ -197,7 +197,7 @@ class Connection:
 
     def _be_given(self, replay: Replay) -> None:
         # The broker's promise: what the page reaches has been delivered before it is given.
-        while self._posted and self._posted[0].offset <= replay.reached:
+        while self._posted and self._posted[0].sequence <= replay.sequence:
             self._take(self._posted.popleft())
         self.splice.replayed(replay)
         self._receive(self._catch_up.page(replay))

@@ -98,8 +98,8 @@ class WayToLive(RuleBasedStateMachine):
 
     @invariant()
     def in_order_and_once(self) -> None:
-        offsets = self.client.offsets()
-        assert offsets == sorted(set(offsets))
+        sequences = self.client.sequences()
+        assert sequences == sorted(set(sequences))
 
     @invariant()
     def ends_are_told_once(self) -> None:
@@ -134,15 +134,17 @@ class WayToLive(RuleBasedStateMachine):
         """Every entry of the channel was seen, or a reset stands in its place, and only there."""
         story = [place for event in self.client.seen if (place := self._told(event, channel))]
         seen = {place for place in story if isinstance(place, int)}
-        events = [e.offset for e in self.log.entries if e.channel == channel and e.event]
+        events = [e.sequence for e in self.log.entries if e.channel == channel and e.event]
         owed_from = self.connection.began_at if self.owed_from is None else self.owed_from
-        missed = [offset for offset in events if offset > owed_from and offset not in seen]
+        missed = [sequence for sequence in events if sequence > owed_from and sequence not in seen]
         gaps = self._resets_between(story)
-        for offset in missed:
-            assert any(before < offset < after for before, after in gaps), f"{offset} is missing"
-        lost = [e.offset for e in self.log.entries if e.channel == channel]
+        for sequence in missed:
+            assert any(before < sequence < after for before, after in gaps), (
+                f"{sequence} is missing"
+            )
+        lost = [e.sequence for e in self.log.entries if e.channel == channel]
         for before, after in gaps:
-            assert any(before < offset < after and offset not in seen for offset in lost), (
+            assert any(before < sequence < after and sequence not in seen for sequence in lost), (
                 "a reset where nothing is gone"
             )
         if channel in self.log.ended:
@@ -234,9 +236,9 @@ def read(stream: bytes) -> list[tuple[str, str, str]]:
     return [(e["type"], e["data"], e["id"]) for e in EventStreamParser().feed(stream)]
 
 
-def entry(offset: int, channel: str = "a", *, end: bool = False) -> Entry:
-    event = None if end else Event(str(offset))
-    return Entry(channel, offset, f"p-{offset}", event)
+def entry(sequence: int, channel: str = "a", *, end: bool = False) -> Entry:
+    event = None if end else Event(str(sequence))
+    return Entry(channel, sequence, f"p-{sequence}", event)
 
 
 def page(

@@ -22,8 +22,8 @@ def small_hold() -> object:
         yield
 
 
-def entry(offset: int, channel: str = "a") -> Entry:
-    return Entry(channel, offset, f"p-{offset}", Event("x"))
+def entry(sequence: int, channel: str = "a") -> Entry:
+    return Entry(channel, sequence, f"p-{sequence}", Event("x"))
 
 
 def page(reached: int, *, more: bool = False) -> Replay:
@@ -31,12 +31,12 @@ def page(reached: int, *, more: bool = False) -> Replay:
 
 
 def held(reader: Splice) -> list[int]:
-    return [entry.offset for entry in reader.release()]
+    return [entry.sequence for entry in reader.release()]
 
 
-def hold(reader: Splice, offsets: Sequence[int]) -> None:
-    for offset in offsets:
-        reader.hold(entry(offset))
+def hold(reader: Splice, sequences: Sequence[int]) -> None:
+    for sequence in sequences:
+        reader.hold(entry(sequence))
 
 
 def test_it_begins_where_the_client_was() -> None:
@@ -174,7 +174,7 @@ def test_each_channel_is_dropped_by_its_own_reach() -> None:
     places = {"a": Place(5, "p-5"), "b": Place(3, "p-3")}
     reader.replayed(Replay((), frozenset(), 5, "m", "m", places=places))
 
-    assert [(e.channel, e.offset) for e in reader.release()] == [("b", 4), ("a", 6), ("b", 6)]
+    assert [(e.channel, e.sequence) for e in reader.release()] == [("b", 4), ("a", 6), ("b", 6)]
 
 
 @given(st.integers(0, 20), st.integers(0, 20))
@@ -187,4 +187,4 @@ def test_pages_and_hold_join_without_a_seam(reached: int, held_from: int) -> Non
     hold(reader, live)
     reader.replayed(page(reached))
 
-    assert [offset for offset in live if offset > reached] == held(reader)
+    assert [sequence for sequence in live if sequence > reached] == held(reader)

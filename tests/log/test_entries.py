@@ -34,18 +34,18 @@ def test_a_frame_can_name_another_position() -> None:
 
 
 def test_one_log_reaches_as_far_in_every_channel() -> None:
-    """Where one log holds all channels, a page reaches the same offset in each."""
+    """Where one log holds all channels, a page reaches the same sequence in each."""
     replay = Replay((), frozenset(), 9, "p-0", "p-9")
 
-    assert (replay.reached_in("a"), replay.reached_in("b")) == (9, 9)
+    assert (replay.sequence_in("a"), replay.sequence_in("b")) == (9, 9)
 
 
 def test_a_log_for_each_channel_reaches_its_own_place() -> None:
-    """Where each channel has its own log, a page reaches an offset of its own in each."""
+    """Where each channel has its own log, a page reaches an sequence of its own in each."""
     places = {"a": Place(5, "a-5"), "b": Place(8, "b-8")}
     replay = Replay((), frozenset(), 8, "m-0", "m-9", places=places)
 
-    assert (replay.reached_in("a"), replay.reached_in("b")) == (5, 8)
+    assert (replay.sequence_in("a"), replay.sequence_in("b")) == (5, 8)
 
 
 def test_channels_are_remembered_for_thirty_ages() -> None:

@@ -50,8 +50,9 @@ class Listener(Protocol):
     async def replay(self, channels: Sequence[str], after: str | None) -> Replay:
         """Read the log after a last event ID (``None``: nothing, just where the log stands now).
 
-        When it returns, every entry of these channels up to ``reached`` has been delivered to the
-        inbox: whoever has the page needs nothing older, and those who are live have it too.
+        When it returns, every entry of these channels up to the page's ``sequence`` has been
+        delivered to the inbox: whoever has the page needs nothing older, and those who are live
+        have it too.
 
         While the broker is away this waits until it is back; it raises only when stopped.
         """

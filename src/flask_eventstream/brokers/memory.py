@@ -33,9 +33,9 @@ class _Channel:
     entries: deque[tuple[float, Entry]] = field(default_factory=deque)
     """(when in seconds, entry), oldest first."""
     trimmed: int = 0
-    """The greatest offset that was removed."""
+    """The greatest sequence that was removed."""
     ended: int = 0
-    """The offset of the end, 0 while the channel goes on."""
+    """The sequence of the end, 0 while the channel goes on."""
     touched_s: float = 0.0
     """When the last entry came."""
 
@@ -72,14 +72,14 @@ class MemoryBroker:
 
     @property
     def sequence(self) -> int:
-        """The offset of the last entry."""
+        """The sequence of the last entry."""
         return self._sequence
 
     def arrive(self, channels: Sequence[str], after: str | None) -> Arrival | None:
         """Where the log stands, for a reader who missed nothing."""
         page = self.read(channels, after)
-        # No entry can be newer than the page, so its offset does for all channels.
-        latest = dict.fromkeys(channels, page.reached)
+        # No entry can be newer than the page, so its sequence does for all channels.
+        latest = dict.fromkeys(channels, page.sequence)
         return None if page.entries or page.gone else Arrival(latest, page)
 
     def listen(self, loop: asyncio.AbstractEventLoop, inbox: Inbox) -> _MemoryListener:
@@ -115,17 +115,17 @@ class MemoryBroker:
                 log = self._channels.get(name)
                 if log is not None:
                     self._trim(log)
-                    found += [entry for _, entry in log.entries if entry.offset > start]
+                    found += [entry for _, entry in log.entries if entry.sequence > start]
                 if start < (log.trimmed if log else self._floor):
                     gone.add(name)
-            found.sort(key=lambda entry: entry.offset)
+            found.sort(key=lambda entry: entry.sequence)
             page, more = take_page(found, lambda entry: len(entry.frame))
-            reached = page[-1].offset if more else head
+            reached = page[-1].sequence if more else head
             return Replay(
                 entries=page,
                 gone=frozenset(gone),
-                reached=reached,
-                start=self._position(page[0].offset - 1 if page else head),
+                sequence=reached,
+                start=self._position(page[0].sequence - 1 if page else head),
                 position=self._position(reached),
                 more=more,
                 ended=ended,
@@ -157,14 +157,14 @@ class MemoryBroker:
         while log.entries and (
             len(log.entries) > self._retention.length or log.entries[0][0] < expired
         ):
-            log.trimmed = log.entries.popleft()[1].offset
+            log.trimmed = log.entries.popleft()[1].sequence
 
     def _forget_channels(self) -> None:
         before_s = self._clock() - self._retention.forget_s
         for name in [n for n, log in self._channels.items() if log.touched_s < before_s]:
             log = self._channels.pop(name)
             self._floor = max(
-                self._floor, log.entries[-1][1].offset if log.entries else log.trimmed
+                self._floor, log.entries[-1][1].sequence if log.entries else log.trimmed
             )
 
     def _begin_anew(self) -> None:
@@ -178,7 +178,7 @@ class MemoryBroker:
         """Where a last event ID stands in the log, or None where nobody can tell."""
         logs = [self._channels[name] for name in channels if name in self._channels]
         entries = (entry for log in logs for _, entry in log.entries)
-        own = [e.offset for e in entries if e.event is not None and e.event.id == after]
+        own = [e.sequence for e in entries if e.event is not None and e.event.id == after]
         if own:
             return max(own)
         position = Position.parse(after)
@@ -203,7 +203,7 @@ class _MemoryListener:
 
     def follow(self, arrival: Arrival) -> bool:
         """Deliver from the arrival on, if nothing was published since."""
-        if self._posted or self._broker.sequence != arrival.page.reached:
+        if self._posted or self._broker.sequence != arrival.page.sequence:
             return False
         self._channels.update(arrival.latest)
         return True

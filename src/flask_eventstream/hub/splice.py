@@ -71,4 +71,4 @@ class Splice:
         """The held entries that the log did not give. The reader is live after them."""
         replay, held = self._replay, list(self._held)
         self._held.clear()
-        return [e for e in held if replay is None or e.offset > replay.reached_in(e.channel)]
+        return [e for e in held if replay is None or e.sequence > replay.sequence_in(e.channel)]

@@ -23,7 +23,7 @@ class Entry:
     """One place in a channel's log: an event, or (``event is None``) the channel's end."""
 
     channel: str
-    offset: int
+    sequence: int
     """Grows with every entry; comparable between entries of one log only."""
     position: str
     """The id that a reader who has this entry resumes from."""
@@ -45,7 +45,7 @@ class Entry:
 class Place:
     """Where a channel that has a log of its own stands."""
 
-    offset: int
+    sequence: int
     position: str
 
 
@@ -57,8 +57,8 @@ class Replay:
     """Oldest first, over all channels of the reader."""
     gone: frozenset[str]
     """Channels whose log can't prove that nothing is missing before these entries."""
-    reached: int
-    """The offset that this page reaches: an entry with a greater one was not read."""
+    sequence: int
+    """How far this page reaches: an entry with a greater sequence was not read."""
     start: str
     """A position right before the first entry: who resumes there gets all of them."""
     position: str
@@ -69,11 +69,11 @@ class Replay:
     """Channels that are ended, as of this page."""
     places: Mapping[str, Place] | None = None
     """Where each channel stands after this page, if each has a log of its own; ``None`` where one
-    log holds them all, in one order, and ``reached`` is true of each."""
+    log holds them all, in one order, and ``sequence`` is true of each."""
 
-    def reached_in(self, channel: str) -> int:
-        """The offset that this page reaches in one channel."""
-        return self.reached if self.places is None else self.places[channel].offset
+    def sequence_in(self, channel: str) -> int:
+        """How far this page reaches in one channel."""
+        return self.sequence if self.places is None else self.places[channel].sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class Arrival:
     """
 
     latest: Mapping[str, int]
-    """For each of the reader's channels, the offset of its last entry; 0 where there is none."""
+    """For each of the reader's channels, the sequence of its last entry; 0 where there is none."""
     page: Replay
     """A page without entries: what a replay would have given."""
 

@@ -56,8 +56,8 @@ def replay_after(start: int, *pages: ChannelPage, sequence: int = 1000) -> Repla
     return make_replay(state(sequence), starts, pages, now_ms=NOW_MS)
 
 
-def offsets(replay: Replay) -> list[int]:
-    return [entry.offset for entry in replay.entries]
+def sequences(replay: Replay) -> list[int]:
+    return [entry.sequence for entry in replay.entries]
 
 
 # ---- the server
@@ -163,7 +163,7 @@ def test_what_a_position_means(position: Position, sequence: int | None) -> None
 def test_pages_together_are_the_log(a: list[int], b: list[int], start: int) -> None:
     """Page after page gives every later event of both channels, once, in the order of the log."""
     logs = {"a": sorted(a), "b": sorted(set(b) - set(a))}
-    given_offsets, reached, more = [], start, True
+    given, reached, more = [], start, True
     while more:
         pages = [
             page(
@@ -176,10 +176,10 @@ def test_pages_together_are_the_log(a: list[int], b: list[int], start: int) -> N
         replay = replay_after(reached, *pages)
         assert len(replay.entries) <= PAGE
         assert not replay.gone
-        given_offsets += offsets(replay)
-        reached, more = replay.reached, replay.more
+        given += sequences(replay)
+        reached, more = replay.sequence, replay.more
 
-    assert given_offsets == sorted(s for log in logs.values() for s in log if s > start)
+    assert given == sorted(s for log in logs.values() for s in log if s > start)
     assert reached == 1000
 
 
@@ -215,7 +215,7 @@ def test_expired_events_are_gone() -> None:
 
     replay = replay_after(5, old)
 
-    assert offsets(replay) == [8]
+    assert sequences(replay) == [8]
     assert replay.gone == {"a"}
 
 
@@ -225,7 +225,7 @@ def test_no_gap_in_the_middle() -> None:
 
     replay = replay_after(5, ChannelPage("a", ChannelState(9, 0, 0), rows))
 
-    assert offsets(replay) == [7, 8, 9]
+    assert sequences(replay) == [7, 8, 9]
     assert not replay.gone
 
 
@@ -235,7 +235,7 @@ def test_strange_entries_are_skipped() -> None:
 
     replay = replay_after(5, ChannelPage("a", ChannelState(8, 0, 0), rows))
 
-    assert offsets(replay) == [8]
+    assert sequences(replay) == [8]
 
 
 @given(SEQUENCES)
@@ -246,7 +246,7 @@ def test_an_entry_s_position(sequence: int) -> None:
     entry = make_entry("a", b'"data": {"x": 1}, "type": "t"}', position)
 
     assert entry is not None
-    assert (entry.offset, entry.position) == (sequence, str(position))
+    assert (entry.sequence, entry.position) == (sequence, str(position))
     assert entry.frame == f'event: t\ndata: {{"x": 1}}\nid: {position}\n\n'.encode()
 
 

@@ -266,8 +266,8 @@ def test_going_live_while_processes_publish(open_broker: Open, listen: Listen, p
 
     assert readers
     for after, reader in readers:
-        offset = int(after.rpartition("-")[2])
-        due = [e for e in watcher.heard if e.channel in reader.channels and e.offset > offset]
+        sequence = int(after.rpartition("-")[2])
+        due = [e for e in watcher.heard if e.channel in reader.channels and e.sequence > sequence]
         wait_until(lambda r=reader, d=due: len(r.entries) >= len(d), what="all entries")
         assert [entry.position for entry in due] == [entry.position for entry in reader.entries]
         assert not reader.resets

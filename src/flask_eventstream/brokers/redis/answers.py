@@ -186,7 +186,7 @@ def make_replay(
     return Replay(
         entries=[entry for entry in entries if entry is not None],
         gone=frozenset(gone),
-        reached=reached,
+        sequence=reached,
         start=str(state.position(rows[0][0] - 1 if rows else reached)),
         position=str(state.position(reached)),
         more=more,

@@ -182,15 +182,15 @@ def merge_replays(pages: Mapping[str, Replay]) -> Replay:
     for channel, page in pages.items():
         for entry in page.entries:
             positions[channel] = entry.position
-            entries.append(Entry(channel, entry.offset, compose(positions), entry.event))
+            entries.append(Entry(channel, entry.sequence, compose(positions), entry.event))
         positions[channel] = page.position
     return Replay(
         entries=entries,
         gone=frozenset().union(*(page.gone for page in pages.values())),
-        reached=0,
+        sequence=0,
         start=start,
         position=compose(positions),
         more=any(page.more for page in pages.values()),
         ended=frozenset().union(*(page.ended for page in pages.values())),
-        places={c: Place(page.reached, page.position) for c, page in pages.items()},
+        places={c: Place(page.sequence, page.position) for c, page in pages.items()},
     )

@@ -40,7 +40,7 @@ _PAGES_AT_ONCE = 8
 _BATCH = 500
 #: Live messages held while a session catches up. More, and the session begins anew.
 _MAX_HELD = 50_000
-#: The offset of an entry that is in no log: greater than all, so no replay can have given it.
+#: The sequence of an entry that is in no log: greater than all, so no replay can have given it.
 _NEVER_LOGGED = 2**63 - 1
 
 
@@ -59,14 +59,14 @@ class _Followed:
     def stands_at(self, page: Replay, latest: int) -> bool:
         """True where nothing was delivered that is newer than a page, and all that it knows of.
 
-        ``latest`` is the offset of the channel's last entry as of the page.
+        ``latest`` is the sequence of the channel's last entry as of the page.
         """
         last = self.last
         return (
             last is not None
             and self.live.is_set()
             and page.position.startswith(f"{last.epoch}-")
-            and latest <= last.sequence <= page.reached
+            and latest <= last.sequence <= page.sequence
         )
 
 

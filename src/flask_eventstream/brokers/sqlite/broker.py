@@ -181,7 +181,7 @@ class SqliteListener:
         for channel, latest in arrival.latest.items():
             delivered = self._delivered.setdefault(channel, tail)
             # An entry between would be missed; one that is not delivered yet would come twice.
-            if delivered > page.reached or latest > max(delivered, tail):
+            if delivered > page.sequence or latest > max(delivered, tail):
                 return False
         return True
 
@@ -202,7 +202,7 @@ class SqliteListener:
             self._answers.discard(answer)
         for channel in channels:
             if channel in self._reader.channels:
-                self._delivered.setdefault(channel, replay.reached)
+                self._delivered.setdefault(channel, replay.sequence)
         return replay
 
     def stop(self) -> None:
@@ -217,7 +217,7 @@ class SqliteListener:
         """What the reading thread found. On the loop."""
         for entry in entries:
             if entry.channel in self._delivered:
-                self._delivered[entry.channel] = entry.offset
+                self._delivered[entry.channel] = entry.sequence
         self._inbox.deliver(entries)
 
     def interrupted(self, channels: Collection[str] | None, position: str) -> None:

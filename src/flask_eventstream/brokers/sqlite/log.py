@@ -171,7 +171,7 @@ class LogFile(SqliteFile):
         return Replay(
             entries=page,
             gone=gone,
-            reached=reached,
+            sequence=reached,
             start=self._position(rows[0][0] - 1 if rows else head),
             position=self._position(reached),
             more=more,
