@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 from flask import Flask, Response
 
-from flask_eventstream import EventStream, asgi_home, asgi_servers
+from flask_eventstream import EventStream
 from flask_eventstream.asgi import EventStreamASGI
+from flask_eventstream.servers.asgi import home as asgi_home
+from flask_eventstream.servers.asgi import known as asgi_servers
 from harness.waiting import Deadline
 
 WITHIN_S = 10.0

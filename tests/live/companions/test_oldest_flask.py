@@ -11,7 +11,7 @@ from harness import packages
 from live.companions.test_flask_versions import FLASKS
 
 TESTS = Path(__file__).parents[2]
-FILES = ("test_compat.py", "test_extension.py", "test_views.py", "test_wsgi.py")
+FILES = ("app", "servers/wsgi/test_response.py")
 WITHIN_S = 110
 
 # The version is the one that is meant.
