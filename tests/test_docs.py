@@ -517,7 +517,7 @@ def test_the_acl_rules_suffice(guarded: tuple[RedisServer, str]) -> None:
     publisher.publish("after", channel="a")
     kept = asyncio.run(read_log(url, "a", start))
     after_own = asyncio.run(read_log(url, "a", "mine"))
-    publisher.close("a")
+    publisher.end("a")
 
     assert has_ended(broker, ["a"], None)
     assert 8 <= len(kept) <= 10

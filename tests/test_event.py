@@ -285,7 +285,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"type": "stream-reset"},
         (
             "event type 'stream-reset': is how the stream itself speaks: choose another name, or"
-            " use sse.close(channel)"
+            " use sse.end(channel)"
         ),
     ),
     "text as retry": (

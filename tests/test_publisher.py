@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,7 @@ def test_one_invalid_event_stops_all(
 ) -> None:
     """When one of several events can't be carried, none is published."""
     with pytest.raises(InvalidEvent):
-        publisher.publish_many(["1", b"2"])
+        _ = [publisher.publish(data) for data in ("1", b"2")]
 
     assert published(broker, start) == []
 
@@ -118,12 +119,40 @@ def test_too_large_an_event_is_refused(
 
 
 def test_closing_ends_the_channel(publisher: Publisher, broker: MemoryBroker) -> None:
-    """`close` ends a channel, and an event opens it again."""
-    publisher.close("a")
+    """`end` ends a channel, and an event opens it again."""
+    publisher.end("a")
     assert has_ended(broker, ["a"], None)
 
     publisher.publish("x", channel="a")
     assert not has_ended(broker, ["a"], None)
+
+
+def test_a_closed_publisher_opens_again(tmp_path: Path) -> None:
+    """`close` frees what the publisher had open, and whoever publishes after it opens it anew."""
+    publisher = Publisher(f"sqlite:///{tmp_path}/events.db")
+    publisher.publish("1")
+    publisher.close()
+    publisher.close()
+    assert open_files(tmp_path) == []
+
+    publisher.publish("2")
+    assert open_files(tmp_path) != []
+    publisher.close()
+
+
+def test_a_with_block_closes(tmp_path: Path) -> None:
+    """At the end of its `with` block a publisher has nothing open, also after an error."""
+    url = f"sqlite:///{tmp_path}/events.db"
+    with pytest.raises(InvalidEvent), Publisher(url) as publisher:
+        _ = [publisher.publish(data) for data in ("1", b"2")]
+
+    assert open_files(tmp_path) == []
+
+
+def open_files(folder: Path) -> list[str]:
+    """The files in a folder that this process has open."""
+    files = [os.path.realpath(each) for each in Path("/proc/self/fd").iterdir()]
+    return [name for name in files if name.startswith(str(folder))]
 
 
 # ---- channels
@@ -155,7 +184,7 @@ def test_what_is_no_channel(publisher: Publisher, channel: Any, why: str) -> Non
     for use in (
         lambda: publisher.publish("x", channel=channel),
         lambda: publisher.publish_many(["x"], channel=channel),
-        lambda: publisher.close(channel),
+        lambda: publisher.end(channel),
     ):
         with pytest.raises(InvalidChannel) as caught:
             use()

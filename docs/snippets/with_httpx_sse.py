@@ -18,7 +18,7 @@ def read(url: str) -> Iterator[Any]:
             try:
                 with httpx_sse.connect_sse(client, "GET", where) as source:
                     if source.response.status_code == httpx.codes.NO_CONTENT:
-                        return  # every channel was closed
+                        return  # every channel has ended
                     source.response.raise_for_status()
                     for event in source.iter_sse():
                         last_id = event.id or last_id

@@ -30,6 +30,6 @@ def notifications() -> tuple[str, int]:
 
 @app.post("/close")
 def close() -> tuple[str, int]:
-    """Ask every page to close its stream. Each page decides; `sse.close("sse")` would not ask."""
+    """Ask every page to close its stream. Each page decides; `sse.end("sse")` would not ask."""
     sse.publish("The server takes no more answers.", type="server_closed")
     return "Pages told\n", 202

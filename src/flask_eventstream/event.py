@@ -154,7 +154,7 @@ def _checked_type(value: object) -> str | None:
     if not isinstance(value, str):
         raise InvalidEvent("type", value, f"must be text, not {type(value).__name__}")
     if value in (RESET, STREAM_END):
-        why = "is how the stream itself speaks: choose another name, or use sse.close(channel)"
+        why = "is how the stream itself speaks: choose another name, or use sse.end(channel)"
         raise InvalidEvent("type", value, why)
     _check_line("type", value)
     return value or None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from types import TracebackType
 from typing import Any
 
 from flask_eventstream.brokers import Broker, broker_from_url, check_channel
@@ -19,7 +20,8 @@ class Publisher:
 
         Publisher("sqlite:////var/lib/shop/events.db").publish({"order": 7}, channel="orders")
 
-    Threads may share one; after a fork it opens a connection of its own.
+    Threads may share one; after a fork it opens a connection of its own. In a ``with`` block it
+    is closed at the block's end.
 
     Args:
         broker: A URL as in ``SSE_BROKER_URL``, or a broker.
@@ -102,7 +104,7 @@ class Publisher:
             )
         return event
 
-    def close(self, channel: str) -> None:
+    def end(self, channel: str) -> None:
         """End a channel: its readers get ``stream-end``, and a reconnect is told to stop.
 
         An event published later opens the channel again.
@@ -112,3 +114,18 @@ class Publisher:
             BrokerUnavailable: It was not ended.
         """
         self._broker.end(check_channel(channel))
+
+    def close(self) -> None:
+        """Free the broker's connections. Safe to repeat; the next publish opens others."""
+        self._broker.close()
+
+    def __enter__(self) -> Publisher:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -138,7 +138,7 @@ def test_listen_prints_each_event(folder: Path, publisher: Publisher) -> None:
             publisher.publish({"a": 1}, type="t", id="own", channel="logs"),
         ]
         publisher.publish("unheard", channel="other")
-        publisher.close("news")
+        publisher.end("news")
         wait_until(lambda: len(listener.lines) >= 3, within_s=WITHIN_S, what="three lines")
 
         assert listener.lines[:2] == [
@@ -153,6 +153,17 @@ def test_listen_prints_each_event(folder: Path, publisher: Publisher) -> None:
         assert listener.errors.startswith("Listening to news, logs on sqlite:///")
 
 
+def test_end_ends_the_channel(folder: Path) -> None:
+    """`flask sse end` ends a channel for those who listen to it."""
+    with listening(folder, "news") as listener:
+        done = run(folder, "end", "news")
+        wait_until(lambda: listener.lines, within_s=WITHIN_S, what="the end")
+
+        assert listener.lines[0]["type"] == "stream-end"
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 def test_listen_can_be_interrupted(folder: Path) -> None:
     """Ctrl-C ends `flask sse listen` soon, and without a traceback."""
     with listening(folder, "news") as listener:
@@ -164,7 +175,9 @@ def test_listen_can_be_interrupted(folder: Path) -> None:
         assert "Traceback" not in listener.errors
 
 
-@pytest.mark.parametrize("args", [("publish", "a\nb", "x"), ("listen", "ok", "a\nb")])
+@pytest.mark.parametrize(
+    "args", [("publish", "a\nb", "x"), ("listen", "ok", "a\nb"), ("end", "a\nb")]
+)
 def test_a_mistake_is_one_line(folder: Path, args: tuple[str, ...]) -> None:
     """A bad channel ends a command with one line that says why."""
     done = run(folder, *args)

@@ -296,7 +296,7 @@ def test_messages_of_a_channel_come_as_they_are_published(
         # It begins to read at its first `next`, of which nobody is told.
         with its_app.app_context():
             own.publish("elsewhere")
-            own.close("own")
+            own.end("own")
             own.publish("x", type="t", id="7", retry=5, channel="own")
         return found
 

@@ -415,7 +415,7 @@ def test_the_context_decides_whose_json_it_is() -> None:
         (lambda events: events.publish("x" * 11), EventTooLarge),
         (lambda events: events.publish(Event("x" * 11)), EventTooLarge),
         (lambda events: events.publish("x", channel=""), InvalidChannel),
-        (lambda events: events.close("a\nb"), InvalidChannel),
+        (lambda events: events.end("a\nb"), InvalidChannel),
     ],
 )
 def test_what_can_not_be_published_says_so(

@@ -228,7 +228,7 @@ def test_a_reader_who_has_seen_the_end_is_told_to_stop(
     with server.request() as page:
         page.opened()
         events.publish("last")
-        events.close("sse")
+        events.end("sse")
         page.end()
         seen = page.events[-1]
 
@@ -245,7 +245,7 @@ def test_who_missed_the_end_gets_the_rest_first(server: HandServer, events: Even
     """A reader that was away at the end gets what it missed, the end, and only then 204."""
     first = events.publish("first")
     events.publish("last")
-    events.close("sse")
+    events.end("sse")
     with server.request(headers={"Last-Event-ID": first}) as page:
         page.end()
 
@@ -256,7 +256,7 @@ def test_an_event_after_the_end_opens_the_channel(
     server: HandServer, app: Flask, events: EventStream
 ) -> None:
     """A channel that was ended and has a new event is open again, for readers of before too."""
-    events.close("sse")
+    events.end("sse")
 
     assert app.test_client().get("/stream").status_code == 204
 
@@ -269,7 +269,7 @@ def test_an_event_after_the_end_opens_the_channel(
 
 def test_one_open_channel_is_enough(server: HandServer, events: EventStream) -> None:
     """A reader of an ended and an open channel gets a stream."""
-    events.close("a")
+    events.end("a")
     with server.request("/stream?channel=a&channel=b") as page:
         page.opened()
         events.publish("x", channel="b")

@@ -26,7 +26,7 @@ def test_a_stream_ends_although_children_live(kind: str, launch: Launch, channel
         wire.request(url, version="HTTP/1.0")
         wire.read_until(b":\n")
         children = [int(post(f"{site.url}/{start}").text) for start in ("fork", "spawn")]
-        site.publisher.close(channel)
+        site.publisher.end(channel)
         wire.read_to_end()
 
         assert [is_alive(child) for child in children] == [True, True]

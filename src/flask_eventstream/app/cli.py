@@ -41,6 +41,17 @@ def publish(channel: str, data: str, type_: str | None, id_: str | None, name: s
         raise click.ClickException(str(error)) from error
 
 
+@group.command("end")
+@click.argument("channel")
+@_name_option
+def end(channel: str, name: str | None) -> None:
+    """End CHANNEL: its readers get stream-end, and browsers stay away."""
+    try:
+        _state(name).publisher.end(channel)
+    except EventStreamError as error:
+        raise click.ClickException(str(error)) from error
+
+
 @group.command("listen")
 @click.argument("channels", nargs=-1, required=True, metavar="CHANNEL...")
 @_name_option

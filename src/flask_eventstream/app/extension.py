@@ -142,7 +142,7 @@ class EventStream(Blueprint):
         events = [item if isinstance(item, Event) else _event(app, item) for item in items]
         return self.state(app).publisher.publish_many(events, channel=channel)
 
-    def close(self, channel: str) -> None:
+    def end(self, channel: str) -> None:
         """End a channel: its readers get ``stream-end``, and a reconnect gets 204.
 
         An event published later opens the channel again.
@@ -151,7 +151,7 @@ class EventStream(Blueprint):
             InvalidChannel: The channel's name can't be one.
             BrokerUnavailable: It was not ended.
         """
-        self.state().publisher.close(channel)
+        self.state().publisher.end(channel)
 
     def stream(self) -> Response:
         """The view: an event stream of the channels that the query names."""

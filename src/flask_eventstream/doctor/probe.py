@@ -170,7 +170,7 @@ class Probe:
         if self._can_probe:
             # A user of Redis may be confined to some channels; a signature may do.
             with contextlib.suppress(EventStreamError):
-                self._publisher.close(self._ticket)
+                self._publisher.end(self._ticket)
         try:
             yield sign_ticket(self._ticket, self._key)
         finally:

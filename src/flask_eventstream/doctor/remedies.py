@@ -170,7 +170,7 @@ flask sse doctor --channel a-channel-that-the-user-may-read {url}
     ),
     "ended": _problem(
         "The channel is ended",
-        "It answers 204, because sse.close({channel!r}) was called: browsers stay away.",
+        "It answers 204, because sse.end({channel!r}) was called: browsers stay away.",
         "flask sse publish {channel} hello    # opens it again",
     ),
     "no-upstream": _problem(

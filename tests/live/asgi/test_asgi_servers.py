@@ -120,7 +120,7 @@ def test_an_ended_channel_is_204(site: Site, channel: str) -> None:
     """A reader of an ended channel gets `stream-end` and the end, and 204 when it comes back."""
     with site.read(channel) as reader:
         wait_until(lambda: reader.comments, what="an open stream")
-        site.publisher.close(channel)
+        site.publisher.end(channel)
         event = reader.next_event()
         reader.wait_end()
 

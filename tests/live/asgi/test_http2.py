@@ -94,7 +94,7 @@ def test_goodbye(site: Site, channel: str) -> None:
     """A stream of an ended channel ends, and the connection goes on for others."""
     with Http2(site.url) as client:
         (ending,) = opened(client, channel, 1)
-        site.publisher.close(channel)
+        site.publisher.end(channel)
         client.until(lambda: ending in client.ended, "the end of the stream")
 
         assert b"event: stream-end\n" in client.bodies[ending]

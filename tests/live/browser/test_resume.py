@@ -237,7 +237,7 @@ def test_an_ended_channel_stops_the_browser(tab: Tab, start: Start, publisher: P
     server = start()
     open_page(tab, server)
     publish(publisher, ["last words"])
-    publisher.close("news")
+    publisher.end("news")
     wait_until(
         lambda: tab.run("return source.readyState === EventSource.CLOSED"),
         what="the browser to give up",

@@ -197,7 +197,7 @@ def test_a_login_page_is_found(open_shop: OpenShop) -> None:
 
 def test_an_ended_channel_is_found(holding: Shop) -> None:
     """A channel that the app has ended is found, and stays ended."""
-    holding.publisher.close("auction")
+    holding.publisher.end("auction")
     holding.visit(channel="auction")
     found = holding.visit(channel="auction")
 

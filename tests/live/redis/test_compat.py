@@ -134,7 +134,7 @@ def test_flask_sse_survives_the_end_of_a_channel(
     with ThreadPoolExecutor(1) as threads:
         opening = threads.submit(Reader, f"{older.url}/stream?channel={channel}")
         wait_subscribed(server, channel)
-        publisher.close(channel)
+        publisher.end(channel)
         publisher.publish("after", channel=channel)
         with opening.result(10) as reader:
             events = [reader.next_event(), reader.next_event()]

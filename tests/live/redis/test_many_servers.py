@@ -143,8 +143,8 @@ def test_an_ended_channel_of_a_cluster_stops_its_readers(
     url = f"{hub.url}/stream?channel=a&channel=b"
     with Reader(url) as reader:
         wait_until(lambda: reader.comments, what="the first byte")
-        publisher.close("a")
-        publisher.close("b")
+        publisher.end("a")
+        publisher.end("b")
         ends = [reader.next_event(), reader.next_event()]
         reader.wait_end(10)
 
