@@ -27,17 +27,9 @@ from flask_eventstream.hub.stream import Adoption, Carrier
 from flask_eventstream.hub.thread import HubThread, can_run, hub_thread
 from flask_eventstream.log.entries import Arrival
 from flask_eventstream.servers.pump import Pump, close_source, raw_socket
+from flask_eventstream.servers.wsgi.known import Client, Identified, identify
 from flask_eventstream.servers.wsgi.parting import Parting
-from flask_eventstream.servers.wsgi.swap import (
-    Client,
-    count_threads,
-    find_client,
-    leave_connection,
-    may_chunk,
-    swap,
-    why_no_hub,
-    writes_before_close,
-)
+from flask_eventstream.servers.wsgi.swap import swap
 from flask_eventstream.state import SLOT, AppState, Slot
 
 __all__ = ["EventStreamResponse", "Opening"]
@@ -113,7 +105,8 @@ class EventStreamResponse:
         slot = _slot(environ)
         if slot is not None:
             return self._leave(slot, environ, start_response)
-        why = why_no_hub(environ)
+        server = identify(environ, start_response)
+        why = server.why_no_hub()
         if why is not None:
             raise _Busy(why)
         try:
@@ -122,12 +115,12 @@ class EventStreamResponse:
             raise _Busy(str(error)) from error
         source = self.opening.source
         pump = None if source is None else Pump(source, self.opening.to_event)
-        client = self._client(environ)
+        client = self._client(server)
         self._say(environ, uvloop=type(run.loop).__module__.startswith("uvloop"))
         try:
             if isinstance(client, Client):
-                return self._hand_off(run, client, pump, environ, start_response)
-            return self._hold(run, client, pump, environ, start_response)
+                return self._hand_off(run, client, pump, server, start_response)
+            return self._hold(run, client, pump, server, start_response)
         except BaseException:
             if pump is not None:
                 pump.stop()
@@ -154,13 +147,13 @@ class EventStreamResponse:
         start_response(self.status, headers.to_wsgi_list())  # type: ignore[attr-defined]
         return ()
 
-    def _client(self, environ: dict[str, Any]) -> Client | str:
+    def _client(self, server: Identified) -> Client | str:
         """The connection to hand off, or why there is none."""
         if not self.opening.state.config.handoff:
             return "SSE_HANDOFF is off"
         if not can_run():
             return "uvloop is not installed, and Python's own loop can't run beside greenlets"
-        found = find_client(environ)
+        found = server.client()
         return found if isinstance(found, Client) else found.why
 
     def _hand_off(
@@ -168,12 +161,11 @@ class EventStreamResponse:
         run: HubThread,
         client: Client,
         pump: Pump | None,
-        environ: dict[str, Any],
+        server: Identified,
         start_response: Any,
     ) -> Iterable[bytes]:
         if pump is not None:
             pump.start()
-        chunks = may_chunk(environ, start_response)
         connection, sink = swap(client)
         run.fds.add(connection.fileno())
         give = functools.partial(
@@ -183,7 +175,7 @@ class EventStreamResponse:
             sink=sink,
             pump=pump,
             lifetime_s=self.opening.state.config.stream_lifetime_s,
-            chunks=chunks,
+            chunks=server.may_chunk(),
         )
 
         def drop() -> None:
@@ -196,10 +188,10 @@ class EventStreamResponse:
 
         try:
             _set_options(connection)
-            headers = self.get_wsgi_headers(environ)  # type: ignore[attr-defined]
+            headers = self.get_wsgi_headers(server.environ)  # type: ignore[attr-defined]
             start_response(self.status, headers.to_wsgi_list())  # type: ignore[attr-defined]
-            leave_connection(environ, start_response)
-            if writes_before_close(environ, start_response):
+            server.leave_connection()
+            if server.writes_before_close():
                 return Parting(sink, lambda head: _give_late(give, head, drop))
             give()
         except BaseException:
@@ -212,17 +204,17 @@ class EventStreamResponse:
         run: HubThread,
         why: str,
         pump: Pump | None,
-        environ: dict[str, Any],
+        server: Identified,
         start_response: Any,
     ) -> Iterable[bytes]:
         state = self.opening.state
         text = "%s: each stream holds a worker thread, because %s"
-        state.say_once(text, environ.get("SERVER_SOFTWARE") or "This server", why)
-        threads = count_threads(environ, start_response)
+        state.say_once(text, server.environ.get("SERVER_SOFTWARE") or "This server", why)
+        threads = server.count_threads()
         lifetime_s = state.config.stream_lifetime_s or _HELD_LIFETIME_S
         most_s = _ONLY_THREAD_LIFETIME_S if threads == 1 else _HELD_LIFETIME_S
         lifetime_s = min(lifetime_s, most_s)
-        self._say(environ, held=why, threads=threads, lifetime_s=lifetime_s)
+        self._say(server.environ, held=why, threads=threads, lifetime_s=lifetime_s)
         if not state.hold_thread(threads):
             raise _Busy("all threads that can be spared hold a stream")
         try:
@@ -236,7 +228,7 @@ class EventStreamResponse:
             held.close()
             raise
         self.response = held  # type: ignore[assignment]  # Werkzeug's, which takes any iterable
-        return self._respond(environ, start_response)
+        return self._respond(server.environ, start_response)
 
     def _give(
         self,
