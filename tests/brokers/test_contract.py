@@ -14,7 +14,7 @@ from brokers.hearing import Ear, Reader
 from brokers.stores import Store
 from flask_eventstream.brokers import Broker
 from flask_eventstream.event import Event
-from flask_eventstream.log.entries import Entry, Retention
+from flask_eventstream.log.entries import Entry, Kind, Retention
 from harness.stage import has_ended
 from harness.waiting import wait_until
 
@@ -586,7 +586,7 @@ def test_the_end_is_delivered(broker: Broker, listen: Listen) -> None:
 
     ear.wait_heard(2)
 
-    assert [entry.event is None for entry in ear.heard] == [False, True]
+    assert [entry.kind for entry in ear.heard] == [Kind.EVENT, Kind.END]
     assert b'event: stream-end\ndata: {"channels": ["a"]}\n' in ear.heard[1].frame
 
 
@@ -597,7 +597,7 @@ def test_the_end_is_replayed(broker: Broker, listen: Listen) -> None:
 
     replay = listen(broker).replay("a", "b", after=position)
 
-    assert [entry.event for entry in replay.entries] == [None]
+    assert [entry.kind for entry in replay.entries] == [Kind.END]
     assert replay.ended == {"a"}
 
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from flask_eventstream.event import RESET, STREAM_END, Event
 from flask_eventstream.hub.catchup import CatchUp
 from flask_eventstream.hub.splice import Splice
-from flask_eventstream.log.entries import Entry, Place, Replay
+from flask_eventstream.log.entries import Entry, Kind, Place, Replay
 from flask_eventstream.log.position import compose, decompose
 from harness.event_stream import Dispatched, EventStreamParser
 
@@ -36,7 +36,8 @@ class ModelLog:
     def append(self, channel: str, *, end: bool = False) -> Entry:
         self.head += 1
         event = None if end else Event(str(self.head), type=channel)
-        self.entries.append(Entry(channel, self.head, self.position(self.head), event))
+        kind = Kind.END if end else Kind.EVENT
+        self.entries.append(Entry(channel, self.head, self.position(self.head), event, kind))
         (self.ended.add if end else self.ended.discard)(channel)
         return self.entries[-1]
 
@@ -113,7 +114,7 @@ class ModelLog:
         for entry in given:
             at[entry.channel] = entry.sequence
             position = self._id(channels, at)
-            composed.append(Entry(entry.channel, entry.sequence, position, entry.event))
+            composed.append(replace(entry, position=position))
         return composed
 
     def _places(self, channels: list[str], reached: int) -> dict[str, Place] | None:

@@ -237,8 +237,10 @@ def read(stream: bytes) -> list[tuple[str, str, str]]:
 
 
 def entry(sequence: int, channel: str = "a", *, end: bool = False) -> Entry:
-    event = None if end else Event(str(sequence))
-    return Entry(channel, sequence, f"p-{sequence}", event)
+    position = f"p-{sequence}"
+    if end:
+        return Entry.end(channel, sequence, position)
+    return Entry(channel, sequence, position, Event(str(sequence)))
 
 
 def page(

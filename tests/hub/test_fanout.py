@@ -48,7 +48,9 @@ def a_group(count: int, *channels: str) -> tuple[Group, list[Listed]]:
 
 
 def entry(data: str | None, channel: str = "sse") -> Entry:
-    return Entry(channel, 1, "aaaaaaaa-1", None if data is None else Event(data))
+    if data is None:
+        return Entry.end(channel, 1, "aaaaaaaa-1")
+    return Entry(channel, 1, "aaaaaaaa-1", Event(data))
 
 
 def give(fan_out: FanOut, group: Group, *data: str) -> None:

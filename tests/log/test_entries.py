@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flask_eventstream.event import Event
-from flask_eventstream.log.entries import Entry, Place, Replay, Retention
+from flask_eventstream.log.entries import Entry, Kind, Place, Replay, Retention
 
 
 def test_an_entrys_frame_carries_its_position() -> None:
@@ -19,10 +19,15 @@ def test_an_entrys_frame_carries_an_own_id() -> None:
 
 
 def test_an_end_is_an_event_of_the_stream() -> None:
-    """The entry without an event is the channel's end, and says so."""
-    entry = Entry("a", 7, "p-7", None)
+    """The entry of a channel's end says so to its readers."""
+    entry = Entry.end("a", 7, "p-7")
 
     assert entry.frame == b'event: stream-end\ndata: {"channels": ["a"]}\nid: p-7\n\n'
+
+
+def test_a_control_is_nothing_that_a_reader_gets() -> None:
+    """What the processes tell each other has no bytes."""
+    assert Entry("a", 7, "p-7", None, Kind.CONTROL).frame == b""
 
 
 def test_a_frame_can_name_another_position() -> None:
@@ -30,7 +35,7 @@ def test_a_frame_can_name_another_position() -> None:
     assert Entry("a", 7, "p-7", Event("x")).encode("m.1_p-7_q-3") == (
         b"data: x\nid: m.1_p-7_q-3\n\n"
     )
-    assert b"id: other\n" in Entry("a", 7, "p-7", None).encode("other")
+    assert b"id: other\n" in Entry.end("a", 7, "p-7").encode("other")
 
 
 def test_one_log_reaches_as_far_in_every_channel() -> None:

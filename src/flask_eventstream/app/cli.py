@@ -16,7 +16,7 @@ from flask_eventstream.doctor.probe import Probe
 from flask_eventstream.doctor.remedies import Level
 from flask_eventstream.errors import EventStreamError
 from flask_eventstream.hub.tail import read_entries
-from flask_eventstream.log.entries import Entry
+from flask_eventstream.log.entries import Entry, Kind
 from flask_eventstream.state import AppState
 
 __all__ = ["group"]
@@ -148,9 +148,10 @@ def _say(line: str) -> None:
 
 
 def _line(entry: Entry) -> dict[str, str | None]:
-    event = entry.event
-    if event is None:
+    if entry.kind is Kind.END:
         return {"channel": entry.channel, "id": entry.position, "type": "stream-end", "data": None}
+    event = entry.event
+    assert event is not None  # noqa: S101  `listen` passes over the rest
     return {
         "channel": entry.channel,
         "id": event.id or entry.position,

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from flask_eventstream.brokers.broker import Inbox
 from flask_eventstream.event import Event
-from flask_eventstream.log.entries import Arrival, Entry, Replay, Retention, take_page
+from flask_eventstream.log.entries import Arrival, Entry, Kind, Replay, Retention, take_page
 from flask_eventstream.log.position import Position
 from flask_eventstream.process import Lock, in_forked_child
 
@@ -60,15 +60,15 @@ class MemoryBroker:
 
     def publish(self, channel: str, event: Event) -> str:
         """Append and wake. Any thread; waits for nothing but a lock held for microseconds."""
-        return self._append(channel, event)
+        return self._append(channel, event, Kind.EVENT)
 
     def publish_many(self, channel: str, events: Sequence[Event]) -> list[str]:
         """Append all of them."""
-        return [self._append(channel, event) for event in events]
+        return [self._append(channel, event, Kind.EVENT) for event in events]
 
     def end(self, channel: str) -> None:
         """Append the channel's end."""
-        self._append(channel, None)
+        self._append(channel, None, Kind.END)
 
     @property
     def sequence(self) -> int:
@@ -135,12 +135,12 @@ class MemoryBroker:
         position = self._position(self._sequence)
         return Replay((), gone, self._sequence, position, position, ended=ended)
 
-    def _append(self, channel: str, event: Event | None) -> str:
+    def _append(self, channel: str, event: Event | None, kind: Kind) -> str:
         with self._lock:
             log = self._channels.setdefault(channel, _Channel())
             self._sequence += 1
-            entry = Entry(channel, self._sequence, self._position(self._sequence), event)
-            log.ended = self._sequence if event is None else 0
+            entry = Entry(channel, self._sequence, self._position(self._sequence), event, kind)
+            log.ended = self._sequence if kind is Kind.END else 0
             log.touched_s = self._clock()
             log.entries.append((log.touched_s, entry))
             self._trim(log)
@@ -178,7 +178,7 @@ class MemoryBroker:
         """Where a last event ID stands in the log, or None where nobody can tell."""
         logs = [self._channels[name] for name in channels if name in self._channels]
         entries = (entry for log in logs for _, entry in log.entries)
-        own = [e.sequence for e in entries if e.event is not None and e.event.id == after]
+        own = [e.sequence for e in entries if e.event and e.event.id == after]
         if own:
             return max(own)
         position = Position.parse(after)

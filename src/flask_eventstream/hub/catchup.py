@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from flask_eventstream.event import RESET, STREAM_END, encode_channels_event, encode_id
 from flask_eventstream.hub.cursor import Cursor
-from flask_eventstream.log.entries import Entry, Replay
+from flask_eventstream.log.entries import Entry, Kind, Replay
 
 __all__ = ["CatchUp"]
 
@@ -87,15 +87,15 @@ class CatchUp:
     def release(self, held: Sequence[Entry]) -> bytes:
         """The bytes of the live entries that were held meanwhile."""
         for entry in held:
-            if entry.event is None:
+            if entry.kind is Kind.END:
                 self.ended.add(entry.channel)
-            else:
+            elif entry.kind is Kind.EVENT:
                 self.ended.discard(entry.channel)
         return b"".join([self.cursor.frame(entry) for entry in held])
 
     def _frames(self, entries: Sequence[Entry]) -> list[bytes]:
         for entry in entries:
-            if entry.event is None:
+            if entry.kind is Kind.END:
                 self._told.add(entry.channel)
             self._reset.discard(entry.channel)
             self._position = entry.position

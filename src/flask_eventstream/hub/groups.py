@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from flask_eventstream.hub.cursor import Cursor
 from flask_eventstream.hub.stream import Stream
-from flask_eventstream.log.entries import Entry
+from flask_eventstream.log.entries import Entry, Kind
 
 __all__ = ["Group", "Groups"]
 
@@ -46,9 +46,9 @@ class Group:
     def add(self, entry: Entry) -> None:
         """Give an entry to the streams, with the next write."""
         self.frames.append(self.cursor.frame(entry))
-        if entry.event is None:
+        if entry.kind is Kind.END:
             self.ended.add(entry.channel)
-        else:
+        elif entry.kind is Kind.EVENT:
             self.ended.discard(entry.channel)
 
 

@@ -9,7 +9,7 @@ from typing import TypeVar, cast
 
 from flask_eventstream.brokers import Broker, Listener
 from flask_eventstream.hub.thread import hub_thread
-from flask_eventstream.log.entries import Entry
+from flask_eventstream.log.entries import Entry, Kind
 from flask_eventstream.process import Mailbox
 
 __all__ = ["read_entries"]
@@ -28,7 +28,8 @@ class _Inbox:
 
     def deliver(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
-            self.mailbox.put(entry)
+            if entry.kind is not Kind.CONTROL:
+                self.mailbox.put(entry)
 
     def interrupted(self, channels: Collection[str] | None, position: str) -> None:
         """Nothing to say: a reader of what comes does not know of what came."""

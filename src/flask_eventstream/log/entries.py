@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from flask_eventstream.event import STREAM_END, Event, encode_channels_event
 
-__all__ = ["PAGE", "Arrival", "Entry", "Place", "Replay", "Retention", "take_page"]
+__all__ = [
+    "PAGE",
+    "Entry",
+    "Kind",
+    "Place",
+    "Replay",
+    "Retention",
+    "take_page",
+]
 
 _Item = TypeVar("_Item")
 
@@ -18,9 +27,20 @@ PAGE = 256
 _PAGE_SIZE = 1024 * 1024
 
 
+class Kind(enum.Enum):
+    """What stands at a place in a log."""
+
+    EVENT = "event"
+    """What an application published."""
+    END = "end"
+    """The channel ends here, until the next event."""
+    CONTROL = "control"
+    """What the processes of an application tell each other; no reader gets it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One place in a channel's log: an event, or (``event is None``) the channel's end."""
+    """One place in a channel's log."""
 
     channel: str
     sequence: int
@@ -28,6 +48,8 @@ class Entry:
     position: str
     """The id that a reader who has this entry resumes from."""
     event: Event | None
+    """``None`` where the channel ends."""
+    kind: Kind = Kind.EVENT
     frame: bytes = field(init=False, repr=False, compare=False)
     """The bytes on the wire: made once, written to every reader."""
 
@@ -36,9 +58,17 @@ class Entry:
 
     def encode(self, position: str) -> bytes:
         """The bytes on the wire for readers whose position after it is ``position``."""
-        if self.event is None:
+        if self.kind is Kind.END:
             return encode_channels_event(STREAM_END, [self.channel], position)
+        if self.kind is Kind.CONTROL:
+            return b""
+        assert self.event is not None  # noqa: S101  an event is what an event has
         return self.event.encode(position)
+
+    @classmethod
+    def end(cls, channel: str, sequence: int, position: str) -> Entry:
+        """The channel's end."""
+        return cls(channel, sequence, position, None, Kind.END)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from flask_eventstream.brokers.redis.message import (
     encode_body,
 )
 from flask_eventstream.event import RESET, STREAM_END, Event
+from flask_eventstream.log.entries import Kind
 from flask_eventstream.log.position import Position
 
 POSITION = Position("0badcafe", 42)
@@ -106,7 +107,7 @@ def test_a_json_text_that_is_a_string_keeps_its_quotes() -> None:
 
 def test_the_end_of_a_channel() -> None:
     """A channel's end has a position and no event."""
-    assert read(f'{{"id":"{POSITION}", {END_BODY}') == Message(None, POSITION)
+    assert read(f'{{"id":"{POSITION}", {END_BODY}') == Message(None, POSITION, Kind.END)
 
 
 def test_older_readers_get_an_event_at_the_end() -> None:

@@ -138,7 +138,7 @@ def make_entry(channel: str, body: bytes, position: Position) -> Entry | None:
         return None
     if message.position is None:
         return None
-    return Entry(channel, position.sequence, str(position), message.event)
+    return message.entry(channel, position.sequence)
 
 
 def make_arrival(

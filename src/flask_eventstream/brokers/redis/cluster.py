@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 
 from redis.exceptions import RedisError
@@ -20,7 +21,7 @@ from flask_eventstream.brokers.redis.pages import LogReader
 from flask_eventstream.brokers.redis.scripts import Keys
 from flask_eventstream.brokers.redis.slots import Slots
 from flask_eventstream.brokers.redis.url import Address, RedisUrl
-from flask_eventstream.log.entries import Arrival, Entry, Place, Replay, Retention
+from flask_eventstream.log.entries import Arrival, Place, Replay, Retention
 from flask_eventstream.log.position import compose, decompose
 
 __all__ = ["ClusterListener", "merge_replays"]
@@ -182,7 +183,7 @@ def merge_replays(pages: Mapping[str, Replay]) -> Replay:
     for channel, page in pages.items():
         for entry in page.entries:
             positions[channel] = entry.position
-            entries.append(Entry(channel, entry.sequence, compose(positions), entry.event))
+            entries.append(dataclasses.replace(entry, position=compose(positions)))
         positions[channel] = page.position
     return Replay(
         entries=entries,

@@ -307,8 +307,8 @@ class RedisListener:
             return None
         position = message.position
         if position is None:
-            return Entry(channel, _NEVER_LOGGED, "", message.event), None
-        return Entry(channel, position.sequence, str(position), message.event), position
+            return message.entry(channel, _NEVER_LOGGED), None
+        return message.entry(channel, position.sequence), position
 
     def _deliver(self, heard: Sequence[tuple[Entry, Position | None]]) -> None:
         fresh = []

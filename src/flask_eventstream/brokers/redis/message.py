@@ -26,6 +26,7 @@ from typing import Any
 
 from flask_eventstream.errors import EventStreamError, InvalidEvent
 from flask_eventstream.event import STREAM_END, Event
+from flask_eventstream.log.entries import Entry, Kind
 from flask_eventstream.log.position import Position
 
 __all__ = ["END_BODY", "Message", "Unreadable", "decode_message", "encode_body"]
@@ -54,9 +55,15 @@ class Message:
     """What a message says."""
 
     event: Event | None
-    """``None``: the channel ended."""
+    """``None`` where the channel ends."""
     position: Position | None
     """``None``: it is in no log of ours."""
+    kind: Kind = Kind.EVENT
+
+    def entry(self, channel: str, sequence: int) -> Entry:
+        """The entry that it is in a channel's log, or in none."""
+        position = str(self.position) if self.position is not None else ""
+        return Entry(channel, sequence, position, self.event, self.kind)
 
 
 def encode_body(event: Event) -> str:
@@ -100,7 +107,7 @@ def _read_ours(text: str, start: int, position: Position | None) -> Message:
     rest = text[end:]
     fields = json.loads("{" + rest[2:]) if rest.startswith(", ") else {}
     if fields.get("type") == STREAM_END:
-        return Message(None, position)
+        return Message(None, position, Kind.END)
     kept = data if isinstance(data, str) else text[start:end]
     return Message(_event(kept, fields), position)
 

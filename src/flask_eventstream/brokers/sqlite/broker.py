@@ -53,15 +53,15 @@ class SqliteBroker:
 
     def publish(self, channel: str, event: Event) -> str:
         """Append and wake. Any thread; waits for the disk, at most ``timeout_s`` for a lock."""
-        return self._append(channel, [event])[0]
+        return self._write(lambda log: log.append(channel, [event]))[0]
 
     def publish_many(self, channel: str, events: Sequence[Event]) -> list[str]:
         """Append all of them in one transaction, or none."""
-        return self._append(channel, events)
+        return self._write(lambda log: log.append(channel, events))
 
     def end(self, channel: str) -> None:
         """Append the channel's end."""
-        self._append(channel, [None])
+        self._write(lambda log: log.end(channel))
 
     def arrive(self, channels: Sequence[str], after: str | None) -> Arrival | None:
         """Where the log stands, for a reader who missed nothing. Any thread; a read or two."""
@@ -86,11 +86,11 @@ class SqliteBroker:
         """A connection of the caller's own."""
         return LogFile(self.path, retention=self._retention, busy_s=busy_s)
 
-    def _append(self, channel: str, events: Sequence[Event | None]) -> list[str]:
-        event_ids = self._with_log(lambda log: log.append(channel, events), writes=True)
+    def _write(self, write: Callable[[LogFile], _Result]) -> _Result:
+        result = self._with_log(write, writes=True)
         for listener in tuple(self._listeners):
             listener.wake()
-        return event_ids
+        return result
 
     def _with_log(self, use: Callable[[LogFile], _Result], *, writes: bool) -> _Result:
         if not self._lock.acquire(timeout=self._timeout_s):

@@ -27,7 +27,7 @@ from flask_eventstream.brokers.sqlite.file import SqliteFile
 from flask_eventstream.brokers.sqlite.trimming import Trimming
 from flask_eventstream.errors import InvalidEvent
 from flask_eventstream.event import Event
-from flask_eventstream.log.entries import Arrival, Entry, Replay, Retention, take_page
+from flask_eventstream.log.entries import Arrival, Entry, Kind, Replay, Retention, take_page
 from flask_eventstream.log.position import Position
 
 __all__ = ["LogFile", "News"]
@@ -120,19 +120,24 @@ class LogFile(SqliteFile):
         with self._translating():
             return self._head()
 
-    def append(self, channel: str, events: Sequence[Event | None]) -> list[str]:
-        """Append events, or (``None``) the channel's end, all or nothing. Returns their ids."""
+    def append(self, channel: str, events: Sequence[Event]) -> list[str]:
+        """Append events, all or none. Returns their ids."""
         with self._translating(), self._writing():
-            now_ms = self._now_ms()
-            sequences = [self._append_one(channel, event, now_ms) for event in events]
+            sequences = [self._append(channel, event, Kind.EVENT) for event in events]
         return [
-            (event.id if event else None) or self._position(sequence)
+            event.id or self._position(sequence)
             for event, sequence in zip(events, sequences, strict=True)
         ]
 
-    def _append_one(self, channel: str, event: Event | None, now_ms: int) -> int:
+    def end(self, channel: str) -> None:
+        """Append the channel's end."""
+        with self._translating(), self._writing():
+            self._append(channel, None, Kind.END)
+
+    def _append(self, channel: str, event: Event | None, kind: Kind) -> int:
+        now_ms = self._now_ms()
         sequence = self._insert(channel, event, now_ms)
-        stored = self._touch(channel, sequence if event is None else 0, now_ms)
+        stored = self._touch(channel, sequence if kind is Kind.END else 0, now_ms)
         self._trimming.appended(channel, sequence, stored)
         return sequence
 
@@ -306,7 +311,9 @@ class LogFile(SqliteFile):
         """The entry that a row is, or None where somebody else wrote what can't be sent."""
         sequence, channel, data, type_, id_, retry = row
         try:
-            event = None if data is None else Event(data, type_, id_, retry)
+            if data is None:
+                return Entry.end(channel, sequence, self._position(sequence))
+            event = Event(data, type_, id_, retry)
         except InvalidEvent:
             return None
         return Entry(channel, sequence, self._position(sequence), event)
