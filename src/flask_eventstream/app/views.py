@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable
 from dataclasses import replace
 from typing import Any, cast
 
 from flask import Flask, Request, Response
-from flask.globals import app_ctx
 
 from flask_eventstream.access.ticket import HEADER, is_good
+from flask_eventstream.app.older_flask import take_back_contexts
 from flask_eventstream.brokers import check_channel
 from flask_eventstream.brokers.memory import MemoryBroker
 from flask_eventstream.errors import BrokerUnavailable, InvalidChannel
@@ -60,7 +60,7 @@ def open_stream(app: Flask, state: AppState, request: Request) -> Response:
 def event_stream(app: Flask, opening: Opening) -> Response:
     """A response of the app's own class that becomes an event stream when the server calls it."""
     if opening.source is not None:
-        opening = replace(opening, source=_take_back_contexts(opening.source))
+        opening = replace(opening, source=take_back_contexts(opening.source))
     response: Any = _response_class(cast("Hashable", app.response_class))(
         (), mimetype="text/event-stream"
     )
@@ -70,32 +70,6 @@ def event_stream(app: Flask, opening: Opening) -> Response:
     response.headers["X-Accel-Buffering"] = "no"
     made: Response = response
     return made
-
-
-def _take_back_contexts(source: Iterable[object]) -> Iterable[object]:
-    """Let what `flask.stream_with_context` made run on another thread; anything else as it is.
-
-    Before Flask 3.1.2 (pallets/flask#5774) it pushes the request's contexts at once, on the
-    request's own thread, and only there it can pop them. On a thread of ours it would find no
-    request, and the worker's thread would keep this one: what teardown frees would stay in use, and
-    the next requests of that thread would share its ``g``. So it is closed here, and its iterable
-    is run as newer Flask runs it.
-    """
-    frame = getattr(source, "gi_frame", None)
-    if frame is None or frame.f_globals.get("__name__") != "flask.helpers":
-        return source
-    names = frame.f_locals
-    if "ctx" not in names:  # newer Flask, which calls it `req_ctx`, and has pushed nothing yet
-        return source
-    contexts: Any = (app_ctx._get_current_object(), names["ctx"])  # type: ignore[attr-defined]  # noqa: SLF001
-    lent: Iterable[object] = _with_contexts(names["gen"], *contexts)
-    source.close()  # type: ignore[attr-defined]  # a generator
-    return lent
-
-
-def _with_contexts(source: Iterable[object], app_context: Any, request_context: Any) -> Any:
-    with app_context, request_context:
-        yield from source
 
 
 @functools.lru_cache(maxsize=16)
