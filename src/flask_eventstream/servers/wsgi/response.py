@@ -12,21 +12,19 @@ import _socket
 import contextlib
 import errno
 import functools
-import json
 import logging
-import os
-import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flask_eventstream.access.ticket import HEADER
 from flask_eventstream.errors import EndReason
 from flask_eventstream.event import COMMENT, Event, encode_retry
 from flask_eventstream.hub.stream import Adoption, Carrier
 from flask_eventstream.hub.thread import HubThread, can_run, hub_thread
 from flask_eventstream.log.entries import Arrival
-from flask_eventstream.servers.pump import Pump, close_source, raw_socket
+from flask_eventstream.servers.diagnosis import diagnose
+from flask_eventstream.servers.pump import Pump, close_source
+from flask_eventstream.servers.wsgi.held import Held
 from flask_eventstream.servers.wsgi.known import Client, Identified, identify
 from flask_eventstream.servers.wsgi.parting import Parting
 from flask_eventstream.servers.wsgi.swap import swap
@@ -35,8 +33,6 @@ from flask_eventstream.state import SLOT, AppState, Slot
 __all__ = ["EventStreamResponse", "Opening"]
 
 _LOGGER = logging.getLogger("flask_eventstream")
-
-_READ_BYTES = 64 * 1024
 
 #: Milliseconds for which sent bytes may stay unacknowledged: a host that vanished is noticed two
 #: heartbeats later, not after the kernel's quarter of an hour (RFC 5482).
@@ -218,7 +214,7 @@ class EventStreamResponse:
         if not state.hold_thread(threads):
             raise _Busy("all threads that can be spared hold a stream")
         try:
-            held = _Held(state, pump)
+            held = Held(state, pump)
         except BaseException:
             state.free_thread()
             raise
@@ -286,23 +282,10 @@ class EventStreamResponse:
             on_end=functools.partial(_run_all, callbacks) if callbacks else None,
         )
 
-    def _say(self, environ: dict[str, Any], **found: object) -> None:
+    def _say(self, environ: Mapping[str, Any], **found: object) -> None:
         """Tell the doctor, in the head, what the stream meets here."""
-        opening = self.opening
-        if not opening.diagnosed:
-            return
-        headers: Any = self.headers  # type: ignore[attr-defined]
-        config = opening.state.config
-        said = json.loads(headers.get(HEADER, "{}")) or {
-            "pid": os.getpid(),
-            "server": environ.get("SERVER_SOFTWARE", ""),
-            # Under ASGI the wrapper does not know, and says "several" to be safe.
-            "several": bool(environ.get("wsgi.multiprocess")) and "asgi.scope" not in environ,
-            "broker": opening.state.broker.url,
-            "heartbeat_s": config.heartbeat_s,
-            "lifetime_s": config.stream_lifetime_s,
-        }
-        headers[HEADER] = json.dumps({**said, **found})
+        if self.opening.diagnosed:
+            diagnose(self.headers, self.opening.state, environ, **found)  # type: ignore[attr-defined]
 
     def _respond(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         return super().__call__(environ, start_response)  # type: ignore[misc,no-any-return]
@@ -310,43 +293,6 @@ class EventStreamResponse:
 
 class _Busy(Exception):
     """The stream can't be opened now; its client shall come back."""
-
-
-class _Held:
-    """The body of a held response: what the hub writes into the other end of a socket pair."""
-
-    def __init__(self, state: AppState, pump: Pump | None) -> None:
-        # Python's own sockets, so that a greenlet waits for it as greenlets do.
-        ours, self._socket = socket.socketpair()
-        self._socket.settimeout(None)  # whatever socket.setdefaulttimeout was told
-        self.hub_end = raw_socket(ours)
-        self._state = state
-        self._pump = pump
-        self._closed = False
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self
-
-    def __next__(self) -> bytes:
-        if self._pump is not None:
-            # The server asks for the body when the request is over.
-            pump, self._pump = self._pump, None
-            pump.start()
-        data = self._socket.recv(_READ_BYTES)
-        if not data:
-            raise StopIteration
-        return data
-
-    def close(self) -> None:
-        """The client left, or the stream ended."""
-        if not self._closed:
-            self._closed = True
-            if self._pump is not None:
-                self._pump.cancel()
-            with contextlib.suppress(OSError):
-                self._socket.shutdown(socket.SHUT_RDWR)
-            self._socket.close()
-            self._state.free_thread()
 
 
 def _give_late(give: Callable[..., None], head: bytes, drop: Callable[[], None]) -> None:
