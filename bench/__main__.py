@@ -3,6 +3,7 @@
 python -m bench install
 python -m bench run [--cases fanout burst] [--peers floor ours-sqlite] [--rounds 5] [--quick]
 python -m bench report
+python -m bench plan [streams] [older] [sqlite] [redis]
 python -m bench list
 
 `run` keeps all values in a file, adds to what the file has where --add is given, and writes the
@@ -28,6 +29,7 @@ from bench import (  # noqa: E402  tests/ is no package
     microbenchmarks,
     packages,
     peers,
+    planning,
     plots,
     report,
 )
@@ -61,6 +63,9 @@ def parsed_arguments() -> argparse.Namespace:
     commands = parser.add_subparsers(required=True)
     commands.add_parser("install").set_defaults(command=do_install)
     commands.add_parser("list").set_defaults(command=do_list)
+    plan = commands.add_parser("plan")
+    plan.add_argument("measures", nargs="*", default=[*planning.MEASURES], help="which figures")
+    plan.set_defaults(command=do_plan)
     for name, command in (("run", do_run), ("report", do_report)):
         sub = commands.add_parser(name)
         sub.add_argument("--folder", type=Path, default=FOLDER, help="where results and report go")
@@ -87,6 +92,13 @@ def do_list(_arguments: argparse.Namespace) -> int:
         print(f"{case.name:<14} {case.title}")
     for peer in peers.PEERS.values():
         print(f"{peer.name:<20} {peer.title}")
+    return 0
+
+
+def do_plan(arguments: argparse.Namespace) -> int:
+    """Print what docs/explanation/scale.md plans with."""
+    for name in arguments.measures:
+        planning.MEASURES[name]()
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Measure what streams and events cost here: measure.py [streams|older|sqlite|redis]...
+"""What streams and events cost here: python -m bench plan [streams|older|sqlite|redis]...
 
 docs/explanation/scale.md plans with these figures. They come from one machine that the clients are
 on too, so compare them with each other, and measure again where it matters. Light on purpose: a
@@ -19,19 +19,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from flask_eventstream import Event, Publisher
+from flask_eventstream.brokers import broker_from_url
+from flask_eventstream.log.entries import Entry, Retention
+from harness.process import cpu_s, descriptors, resident_bytes
+from harness.redis_server import RedisServer, run_redis
+from harness.servers import serve
+from harness.streams import Crowd, get
+from harness.waiting import wait_until
+from live.site import run_site
+
+__all__ = ["MEASURES"]
+
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
-
-from flask_eventstream import Event, Publisher  # noqa: E402
-from flask_eventstream.brokers import broker_from_url  # noqa: E402
-from flask_eventstream.log.entries import Entry, Retention  # noqa: E402
-from harness.process import cpu_s, descriptors, resident_bytes  # noqa: E402
-from harness.redis_server import RedisServer, run_redis  # noqa: E402
-from harness.servers import serve  # noqa: E402
-from harness.streams import Crowd, get  # noqa: E402
-from harness.waiting import wait_until  # noqa: E402
-from live.site import run_site  # noqa: E402
-
 STREAMS = 2000
 #: flask-sse: each stream is a connection to Redis, too.
 OLDER_STREAMS = 500
@@ -266,8 +266,3 @@ MEASURES = {
     "sqlite": measure_sqlite,
     "redis": measure_redis,
 }
-
-
-if __name__ == "__main__":
-    for name in sys.argv[1:] or MEASURES:
-        MEASURES[name]()
