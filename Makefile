@@ -14,10 +14,10 @@ ROUNDS ?= 5
 QUICK ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check format stress bench clean
+.PHONY: help venv demo test test-fast test-oldest coverage check format stress bench clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 venv: $(BIN)/.installed-dev ## Create .venv with all that development needs
 
@@ -26,6 +26,19 @@ demo: $(BIN)/.installed-demo ## Start the chat under gunicorn with two sync work
 
 test: $(BIN)/.installed-dev ## Run all tests, in real servers and a real browser too (PYTEST="-k name")
 	@tools/test $(BIN)/python $(PYTEST)
+
+test-fast: $(BIN)/.installed-dev ## Test what needs no server, process or disk: seconds
+	@$(BIN)/python -m pytest -q -m 'not real' --ignore tests/live --numprocesses 2 --dist loadfile $(PYTEST)
+
+test-oldest: $(BIN)/python ## Run the tests with the oldest dependencies that are supported
+	@tools/test-oldest '$(PYTHON)' $(PYTEST)
+
+coverage: $(BIN)/.installed-dev ## Print the branch coverage of each room, hub and broker threads included
+	@tools/install-test-programs >/dev/null
+	@$(BIN)/python -m coverage erase
+	@COVERAGE_THREADS=1 $(BIN)/python -m coverage run -m pytest -q --ignore tests/live -p no:xdist $(PYTEST)
+	@$(BIN)/python -m coverage combine -q
+	@$(BIN)/python -m coverage report
 
 check: $(BIN)/.installed-dev ## Lint, format, types and import layers
 	$(BIN)/python -m ruff check .
@@ -47,7 +60,7 @@ bench: $(BIN)/.installed-bench ## Measure this and its peers side by side (CASES
 		$(if $(QUICK),--quick --folder build/bench)
 
 clean: ## Remove .venv and everything else that can be made again
-	rm -rf $(VENV) .packages build dist tests/js/node_modules .coverage .coverage.* .hypothesis \
+	rm -rf $(VENV) .venv-oldest .packages build dist tests/js/node_modules .coverage .coverage.* .hypothesis \
 		.import_linter_cache .mypy_cache .pytest_cache .ruff_cache src/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
+import os
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +22,24 @@ from live.site import Site, run_site
 # same result; looking for new examples is a fuzzer's work, not this suite's.
 settings.register_profile("suite", deadline=None, derandomize=True, database=None)
 settings.load_profile("suite")
+
+
+def _trace_every_thread() -> None:
+    """Let coverage see the threads that `process` starts: it knows only those of `threading`."""
+    start = _thread.start_new_thread
+
+    def start_traced(function: Callable[..., object], arguments: tuple[object, ...]) -> int:
+        def run() -> None:
+            sys.settrace(threading.gettrace())
+            function(*arguments)
+
+        return start(run, ())
+
+    _thread.start_new_thread = start_traced  # type: ignore[assignment]
+
+
+if "COVERAGE_THREADS" in os.environ:  # `make coverage` says so
+    _trace_every_thread()
 
 
 @pytest.fixture

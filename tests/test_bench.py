@@ -17,6 +17,8 @@ from bench.peers import PEERS, Peer, start_floor
 from bench.programs import CannotRun, compiled
 from bench.results import Results
 
+pytestmark = pytest.mark.real
+
 STREAMS = 50
 EVENTS = 20
 

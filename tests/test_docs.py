@@ -38,6 +38,8 @@ from harness.stage import has_ended
 from harness.streams import Reader, post
 from harness.waiting import wait_until
 
+pytestmark = pytest.mark.real
+
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 SNIPPETS = DOCS / "snippets"

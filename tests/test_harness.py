@@ -27,6 +27,8 @@ from harness.servers import KINDS, Server
 from harness.streams import Crowd, Reader, get
 from harness.waiting import Deadline, wait_until
 
+pytestmark = pytest.mark.real
+
 Serve = Callable[..., Server]
 
 

@@ -23,6 +23,8 @@ from flask_eventstream.app.cli import group
 from harness.hand_server import HandServer
 from harness.waiting import wait_until
 
+pytestmark = pytest.mark.real
+
 APP = """
 from flask import Blueprint, Flask
 from flask_eventstream import sse

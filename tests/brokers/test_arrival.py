@@ -15,6 +15,8 @@ from flask_eventstream.brokers import Broker
 from flask_eventstream.event import Event
 from harness.waiting import Deadline, wait_until
 
+pytestmark = pytest.mark.real
+
 Listen = Callable[..., Ear]
 
 ARRIVALS = 150

@@ -18,6 +18,8 @@ from flask_eventstream.log.entries import Entry, Kind, Retention
 from harness.stage import has_ended
 from harness.waiting import wait_until
 
+pytestmark = pytest.mark.real
+
 Listen = Callable[..., Ear]
 
 #: More than a page of a replay, and not a multiple of one.

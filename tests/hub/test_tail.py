@@ -14,6 +14,8 @@ from flask_eventstream.hub.tail import read_entries
 from flask_eventstream.log.entries import Entry
 from harness.waiting import wait_until
 
+pytestmark = pytest.mark.real
+
 
 @pytest.fixture(params=["memory", "sqlite"])
 def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker]:

@@ -19,6 +19,8 @@ from flask_eventstream.hub.thread import HubThread, can_run, hub_thread
 from harness.hand_server import HandServer
 from harness.waiting import wait_until
 
+pytestmark = pytest.mark.real
+
 Run = Callable[[str], str]
 
 # What most programs begin with: an application, a server made by hand, one open stream.

@@ -27,6 +27,8 @@ from harness.redis_server import Proxy, RedisServer, run_proxy, run_redis
 from harness.stage import has_ended
 from harness.waiting import wait_until
 
+pytestmark = pytest.mark.real
+
 Listen = Callable[..., Ear]
 Open = Callable[..., Broker]
 

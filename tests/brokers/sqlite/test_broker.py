@@ -29,6 +29,8 @@ from flask_eventstream.log.entries import Retention
 from flask_eventstream.publisher import Publisher
 from harness.waiting import wait_until
 
+pytestmark = pytest.mark.real
+
 Listen = Callable[..., Ear]
 Open = Callable[..., SqliteBroker]
 

@@ -17,6 +17,8 @@ from flask_eventstream.errors import BrokerUnavailable
 from flask_eventstream.event import Event
 from flask_eventstream.log.entries import Retention
 
+pytestmark = pytest.mark.real
+
 Open = Callable[..., LogFile]
 
 
