@@ -96,7 +96,7 @@ def test_one_invalid_event_stops_all(
 ) -> None:
     """When one of several events can't be carried, none is published."""
     with pytest.raises(InvalidEvent):
-        _ = [publisher.publish(data) for data in ("1", b"2")]
+        publisher.publish_many(["1", b"2"])
 
     assert published(broker, start) == []
 
@@ -144,7 +144,7 @@ def test_a_with_block_closes(tmp_path: Path) -> None:
     """At the end of its `with` block a publisher has nothing open, also after an error."""
     url = f"sqlite:///{tmp_path}/events.db"
     with pytest.raises(InvalidEvent), Publisher(url) as publisher:
-        _ = [publisher.publish(data) for data in ("1", b"2")]
+        publisher.publish_many(["1", b"2"])
 
     assert open_files(tmp_path) == []
 

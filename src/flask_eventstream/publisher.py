@@ -40,12 +40,12 @@ class Publisher:
         timeout_s: float = 5.0,
     ) -> None:
         if isinstance(broker, str):
-            if broker.startswith("memory:"):
-                why = "the memory of this process alone: a publisher needs sqlite:///path"
-                raise InvalidConfig([f"the publisher's URL is {broker!r}, {why}"])
             broker = broker_from_url(
                 broker, retention=None, timeout_s=timeout_s, key="the publisher's URL"
             )
+            if not broker.is_shared:
+                why = "the memory of this process alone: a publisher needs sqlite:///path"
+                raise InvalidConfig([f"the publisher's URL is {broker.url!r}, {why}"])
         self._broker = broker
         self._max_event_bytes = max_event_bytes
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from flask_eventstream.brokers import Broker
 from flask_eventstream.hub.splice import Splice
-from flask_eventstream.log.entries import Arrival, Entry, Replay
+from flask_eventstream.log.entries import Entry, Replay, Standing, UpToDate
 from harness.waiting import wait_until
 
 __all__ = ["Ear", "Loop", "Reader", "running_loop"]
@@ -62,13 +62,14 @@ class Reader:
     """One reader of an ear: what it got, in order."""
 
     def __init__(
-        self, channels: Sequence[str], after: str | None, arrival: Arrival | None = None
+        self, channels: Sequence[str], after: str | None, standing: Standing | None = None
     ) -> None:
         self.channels = channels
-        self.arrival = arrival
+        self.standing = standing if isinstance(standing, UpToDate) else None
+        """How it stood when it came, if it had everything."""
         self.at_once = False
         """True where nothing had to be read for it."""
-        self.splice = Splice(arrival.page.position if arrival else after)
+        self.splice = Splice(self.standing.page.position if self.standing else after)
         self.live = False
         self.resets: list[frozenset[str]] = []
         self.entries: list[Entry] = []
@@ -126,8 +127,9 @@ class Ear:
         asyncio.run_coroutine_threadsafe(self._follow(reader), self._loop.loop)
         return reader
 
-    def follows(self, arrival: Arrival) -> bool:
-        return self._loop.call(self.listener.follow, arrival)
+    def follows(self, standing: Standing) -> bool:
+        assert isinstance(standing, UpToDate)
+        return self._loop.call(self.listener.follow, standing)
 
     def attach_live(self, *channels: str, after: str | None = None) -> Reader:
         reader = self.attach(*channels, after=after)
@@ -146,7 +148,7 @@ class Ear:
     async def _follow(self, reader: Reader) -> None:
         splice = reader.splice
         self.readers.append(reader)
-        if reader.arrival is not None and self.listener.follow(reader.arrival):
+        if reader.standing is not None and self.listener.follow(reader.standing):
             reader.live = reader.at_once = True
             return
         await self.listener.subscribe(reader.channels)

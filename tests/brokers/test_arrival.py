@@ -13,6 +13,7 @@ from brokers.hearing import Ear, Loop, Reader
 from brokers.stores import Store
 from flask_eventstream.brokers import Broker
 from flask_eventstream.event import Event
+from flask_eventstream.log.entries import Missed, Over, UpToDate
 from harness.waiting import Deadline, wait_until
 
 pytestmark = pytest.mark.real
@@ -76,7 +77,7 @@ def test_who_missed_something_reads_it(broker: Broker, listen: Listen) -> None:
     publish(broker, "a", "missed")
     stand(ear, broker, "a")
 
-    assert broker.arrive(["a"], position) is None
+    assert broker.arrive(["a"], position) == Missed()
     reader = ear.arrive(broker, "a", after=position)
 
     wait_until(lambda: reader.live, what="the reader to be live")
@@ -89,7 +90,7 @@ def test_an_unknown_id_arrives_nowhere(broker: Broker, after: str) -> None:
     """A reader whose last event ID means nothing is not taken for one who has everything."""
     publish(broker, "a", "x")
 
-    assert broker.arrive(["a"], after) is None
+    assert broker.arrive(["a"], after) == Missed()
 
 
 def test_what_came_between_request_and_hub_is_not_lost(broker: Broker, listen: Listen) -> None:
@@ -97,12 +98,11 @@ def test_what_came_between_request_and_hub_is_not_lost(broker: Broker, listen: L
     publish(broker, "a", "old")
     ear = listen(broker)
     stand(ear, broker, "a")
-    arrival = broker.arrive(["a"], None)
-    assert arrival is not None
+    standing = broker.arrive(["a"], None)
     publish(broker, "a", "between")
     ear.wait_heard(1)
 
-    assert not ear.follows(arrival)
+    assert not ear.follows(standing)
 
 
 def test_what_is_on_its_way_does_not_come_twice(broker: Broker, listen: Listen) -> None:
@@ -119,18 +119,16 @@ def test_what_is_on_its_way_does_not_come_twice(broker: Broker, listen: Listen) 
 
 
 def test_the_end_is_told_on_arrival(broker: Broker) -> None:
-    """An arrival says which channels are ended; it is over when all of them are."""
+    """A reader is told which channels are ended; it is over when all of them are."""
     publish(broker, "a", "x")
     publish(broker, "b", "x")
     broker.end("a")
 
     both, ended = broker.arrive(["a", "b"], None), broker.arrive(["a"], None)
 
-    assert both is not None
+    assert isinstance(both, UpToDate)
     assert both.page.ended == {"a"}
-    assert not both.is_over
-    assert ended is not None
-    assert ended.is_over
+    assert ended == Over()
 
 
 def test_nobody_loses_or_doubles_whoever_comes_when(store: Store, listen: Listen) -> None:
@@ -171,8 +169,8 @@ def test_nobody_loses_or_doubles_whoever_comes_when(store: Store, listen: Listen
         due = [entry for entry in logged if entry.channel in reader.channels]
         got = [entry.sequence for entry in reader.entries]
         assert got == [entry.sequence for entry in due[len(due) - len(got) :]]
-        if reader.arrival is not None:
-            reached = reader.arrival.page.sequence
+        if reader.standing is not None:
+            reached = reader.standing.page.sequence
             assert got == [entry.sequence for entry in due if entry.sequence > reached]
 
 
@@ -195,9 +193,9 @@ def test_a_delivery_that_the_loop_has_before_it_counts_as_under_way(
     def arrive_late() -> bool:
         publish(broker, "a", "x")
         assert not wait_quietly(lambda: bool(ear.heard))
-        arrival = broker.arrive(["a"], None)
-        assert arrival is not None
-        return ear.listener.follow(arrival)
+        standing = broker.arrive(["a"], None)
+        assert isinstance(standing, UpToDate)
+        return ear.listener.follow(standing)
 
     follows = loop.call(arrive_late)
 

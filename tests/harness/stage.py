@@ -20,7 +20,7 @@ from flask_eventstream.config import Config
 from flask_eventstream.event import Event
 from flask_eventstream.hub.hub import Hub
 from flask_eventstream.hub.stream import Adoption
-from flask_eventstream.log.entries import Arrival, Replay
+from flask_eventstream.log.entries import Over, Replay, Standing, UpToDate
 from harness.event_stream import Dispatched, EventStreamParser
 from harness.waiting import Deadline
 
@@ -65,8 +65,7 @@ class Clock(asyncio.SelectorEventLoop):
 
 def has_ended(broker: Broker, channels: Sequence[str], after: str | None) -> bool:
     """True where all these channels are ended and a reader at ``after`` has seen it all."""
-    arrival = broker.arrive(channels, after)
-    return arrival is not None and arrival.is_over
+    return isinstance(broker.arrive(channels, after), Over)
 
 
 async def until(condition: Callable[[], T], *, within_s: float = 10, what: str) -> T:
@@ -83,6 +82,7 @@ class Log:
     """A broker in memory that a test can take away, and that counts what the hub asks of it."""
 
     url = "memory://"
+    is_shared = False
 
     def __init__(self) -> None:
         self.memory = MemoryBroker(self.url, retention=None)
@@ -101,7 +101,7 @@ class Log:
     def end(self, channel: str) -> None:
         self.memory.end(channel)
 
-    def arrive(self, channels: Sequence[str], after: str | None) -> Arrival | None:
+    def arrive(self, channels: Sequence[str], after: str | None) -> Standing:
         return self.memory.arrive(channels, after)
 
     def listen(self, loop: asyncio.AbstractEventLoop, inbox: Inbox) -> Listener:
@@ -124,9 +124,9 @@ class _Listener:
         self.channels.update(channels)
         await self._inner.subscribe(channels)
 
-    def follow(self, arrival: Arrival) -> bool:
-        self.channels.update(arrival.latest)
-        return self._log.present.is_set() and self._inner.follow(arrival)
+    def follow(self, standing: UpToDate) -> bool:
+        self.channels.update(standing.latest)
+        return self._log.present.is_set() and self._inner.follow(standing)
 
     def unsubscribe(self, channels: Collection[str]) -> None:
         self.channels.difference_update(channels)

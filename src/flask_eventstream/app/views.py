@@ -12,9 +12,8 @@ from flask import Flask, Request, Response
 from flask_eventstream.access.ticket import HEADER, is_good
 from flask_eventstream.app.older_flask import take_back_contexts
 from flask_eventstream.brokers import check_channel
-from flask_eventstream.brokers.memory import MemoryBroker
 from flask_eventstream.errors import BrokerUnavailable, InvalidChannel
-from flask_eventstream.log.entries import Arrival
+from flask_eventstream.log.entries import Missed, Over, Standing
 from flask_eventstream.servers.wsgi.response import EventStreamResponse, Opening
 from flask_eventstream.state import AppState
 
@@ -32,15 +31,15 @@ def open_stream(app: Flask, state: AppState, request: Request) -> Response:
     after = _last_event_id(request)
     try:
         channels = _channels(request, state.config.max_channels)
-        arrival = _arrive(state, channels, after)
+        standing = _arrive(state, channels, after)
     except InvalidChannel as error:
         return app.response_class(f"{error}\n", 400, mimetype="text/plain")
-    if arrival is not None and arrival.is_over:
+    if isinstance(standing, Over):
         # The one status that stops an EventSource politely (WHATWG HTML 9.2.3).
         return app.response_class(status=204)
     # Under ASGI the wrapper does not know, and says "several" to be safe.
     several = request.environ.get("wsgi.multiprocess") and "asgi.scope" not in request.environ
-    if several and isinstance(state.broker, MemoryBroker):
+    if several and not state.broker.is_shared:
         state.say_once(
             "SSE_BROKER_URL is memory://, and this server runs several processes: readers get only"
             " what their own process publishes; use sqlite:///path"
@@ -49,7 +48,7 @@ def open_stream(app: Flask, state: AppState, request: Request) -> Response:
         state,
         channels=channels,
         after=after,
-        arrival=arrival,
+        standing=standing,
         tells_position=_is_browser(request),
         padding_bytes=_padding(request),
         diagnosed=_is_doctor(app, state, request),
@@ -97,16 +96,15 @@ def _last_event_id(request: Request) -> str | None:
     return request.args.get("lastEventId") or None
 
 
-def _arrive(state: AppState, channels: tuple[str, ...], after: str | None) -> Arrival | None:
+def _arrive(state: AppState, channels: tuple[str, ...], after: str | None) -> Standing:
     try:
         return state.broker.arrive(channels, after)
     except BrokerUnavailable:
-        return None  # open it: readers wait for the broker, not the other way round
+        return Missed()  # open it: readers wait for the broker, not the other way round
 
 
 def _is_over(state: AppState, channel: str) -> bool:
-    arrival = _arrive(state, (channel,), None)
-    return arrival is not None and arrival.is_over
+    return isinstance(_arrive(state, (channel,), None), Over)
 
 
 def _is_doctor(app: Flask, state: AppState, request: Request) -> bool:

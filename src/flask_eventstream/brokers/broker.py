@@ -8,14 +8,14 @@ hub's. The log is the truth: whatever a listener delivers, it delivers in the or
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
-from typing import Protocol
+from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 from flask_eventstream.errors import InvalidChannel
 from flask_eventstream.event import Event
-from flask_eventstream.log.entries import Arrival, Entry, Replay
+from flask_eventstream.log.entries import Entry, Replay, Standing, UpToDate
 
-__all__ = ["Broker", "Inbox", "Listener", "check_channel"]
+__all__ = ["Broker", "HasLimits", "Inbox", "Listener", "check_channel"]
 
 #: Long enough for "tenant-uuid:resource-uuid:kind", short enough that 32 fit a request line.
 _MAX_CHANNEL_BYTES = 200
@@ -37,8 +37,8 @@ class Listener(Protocol):
     async def subscribe(self, channels: Collection[str]) -> None:
         """Deliver these channels from now on. Returns when no later entry can be missed."""
 
-    def follow(self, arrival: Arrival) -> bool:
-        """Deliver the channels of an arrival from right after its page on, if that can be at once.
+    def follow(self, standing: UpToDate) -> bool:
+        """Deliver a reader's channels from right after its page on, if that can be at once.
 
         True: every later entry will be delivered, and no earlier one. False: nobody can promise
         that now, so `subscribe` and `replay`.
@@ -68,6 +68,10 @@ class Broker(Protocol):
     def url(self) -> str:
         """Where the log is, fit to be shown: without a password."""
 
+    @property
+    def is_shared(self) -> bool:
+        """True where other processes can publish to the log, and read it."""
+
     def publish(self, channel: str, event: Event) -> str:
         """Append and wake every listener, in one atomic step. Returns the event's id.
 
@@ -89,11 +93,11 @@ class Broker(Protocol):
             BrokerUnavailable: It was not appended.
         """
 
-    def arrive(self, channels: Sequence[str], after: str | None) -> Arrival | None:
-        """Where the log stands, for a reader at ``after`` (``None``: a fresh one).
+    def arrive(self, channels: Sequence[str], after: str | None) -> Standing:
+        """How a reader at ``after`` (``None``: a fresh one) stands to the log.
 
-        ``None`` where it missed something, or nobody can tell: the listener's `replay` will. Asked
-        in each request for a stream, so it must be cheap.
+        Asked in each request for a stream, so it must be cheap: for whom it says `Missed`, the
+        listener's `replay` finds out what.
 
         Raises:
             InvalidChannel: This broker can't have a channel of such a name.
@@ -105,6 +109,18 @@ class Broker(Protocol):
 
     def close(self) -> None:
         """Free what this process holds of the broker."""
+
+
+@runtime_checkable
+class HasLimits(Protocol):
+    """A broker whose server has limits of its own."""
+
+    def limits(self) -> Mapping[str, str]:
+        """What the server allows its clients, as far as it says.
+
+        Raises:
+            BrokerUnavailable: It does not answer.
+        """
 
 
 def check_channel(channel: object) -> str:

@@ -16,7 +16,17 @@ from dataclasses import dataclass, field
 
 from flask_eventstream.brokers.broker import Inbox
 from flask_eventstream.event import Event
-from flask_eventstream.log.entries import Arrival, Entry, Kind, Replay, Retention, take_page
+from flask_eventstream.log.entries import (
+    Entry,
+    Kind,
+    Missed,
+    Replay,
+    Retention,
+    Standing,
+    UpToDate,
+    take_page,
+    up_to_date,
+)
 from flask_eventstream.log.position import Position
 from flask_eventstream.process import Lock, in_forked_child
 
@@ -42,6 +52,8 @@ class _Channel:
 
 class MemoryBroker:
     """A log in this process's memory. Threads may share it; processes can't."""
+
+    is_shared = False
 
     def __init__(
         self, url: str, *, retention: Retention | None, clock: Callable[[], float] = time.time
@@ -75,12 +87,12 @@ class MemoryBroker:
         """The sequence of the last entry."""
         return self._sequence
 
-    def arrive(self, channels: Sequence[str], after: str | None) -> Arrival | None:
-        """Where the log stands, for a reader who missed nothing."""
+    def arrive(self, channels: Sequence[str], after: str | None) -> Standing:
+        """How a reader at ``after`` stands to the log."""
         page = self.read(channels, after)
         # No entry can be newer than the page, so its sequence does for all channels.
         latest = dict.fromkeys(channels, page.sequence)
-        return None if page.entries or page.gone else Arrival(latest, page)
+        return Missed() if page.entries or page.gone else up_to_date(latest, page)
 
     def listen(self, loop: asyncio.AbstractEventLoop, inbox: Inbox) -> _MemoryListener:
         """Begin to listen. Call on ``loop``."""
@@ -105,10 +117,10 @@ class MemoryBroker:
                 c for c in channels if c in self._channels and self._channels[c].ended
             )
             if after is None:
-                return self._nothing(frozenset(), ended)
+                return Replay.nothing(head, self._position(head), ended=ended)
             start = self._sequence_of(channels, after)
             if start is None:
-                return self._nothing(frozenset(channels), ended)
+                return Replay.nothing(head, self._position(head), gone=channels, ended=ended)
             gone: set[str] = set()
             found: list[Entry] = []
             for name in channels:
@@ -130,10 +142,6 @@ class MemoryBroker:
                 more=more,
                 ended=ended,
             )
-
-    def _nothing(self, gone: frozenset[str], ended: frozenset[str]) -> Replay:
-        position = self._position(self._sequence)
-        return Replay((), gone, self._sequence, position, position, ended=ended)
 
     def _append(self, channel: str, event: Event | None, kind: Kind) -> str:
         with self._lock:
@@ -201,11 +209,11 @@ class _MemoryListener:
         """Deliver these channels from now on."""
         self._channels.update(channels)
 
-    def follow(self, arrival: Arrival) -> bool:
-        """Deliver from the arrival on, if nothing was published since."""
-        if self._posted or self._broker.sequence != arrival.page.sequence:
+    def follow(self, standing: UpToDate) -> bool:
+        """Deliver from there on, if nothing was published since."""
+        if self._posted or self._broker.sequence != standing.page.sequence:
             return False
-        self._channels.update(arrival.latest)
+        self._channels.update(standing.latest)
         return True
 
     def unsubscribe(self, channels: Collection[str]) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from flask_eventstream.access.ticket import HEADER, make_ticket, sign_ticket
-from flask_eventstream.brokers import Broker
+from flask_eventstream.brokers import Broker, HasLimits
 from flask_eventstream.config import Config
 from flask_eventstream.doctor.findings import AppFacts, StreamFacts
 from flask_eventstream.doctor.visit import Address, Visit, offers_http2
@@ -116,8 +116,8 @@ class Probe:
             if self._own:  # to publish would open a channel that was ended
                 self._publish("hello")
                 self.app.takes_events = True
-            limits: Callable[[], Mapping[str, str]] | None = getattr(self._broker, "limits", None)
-            self.app.redis = limits() if limits is not None else None
+            broker = self._broker
+            self.app.redis = broker.limits() if isinstance(broker, HasLimits) else None
         except BrokerUnavailable as error:
             self.app.trouble = error.why, error.remedy
         return self.app

@@ -36,7 +36,7 @@ from flask_eventstream.hub.head_reader import HeadReader
 from flask_eventstream.hub.shared_pages import SharedPages
 from flask_eventstream.hub.splice import Splice
 from flask_eventstream.hub.stream import Adoption, Feed, Stream
-from flask_eventstream.log.entries import Entry, Replay
+from flask_eventstream.log.entries import Entry, Replay, UpToDate
 from flask_eventstream.process import start_os_thread
 
 __all__ = ["Hub", "Stats"]
@@ -203,20 +203,20 @@ class Hub:
 
     async def _follow(self, stream: Stream, adoption: Adoption, preamble: bytes) -> None:
         """Replay what the client missed, then make it live (see splice.py)."""
-        channels, arrival = adoption.channels, adoption.arrival
+        channels, standing = adoption.channels, adoption.standing
         catch_up = CatchUp(
             channels,
             adoption.after,
             preamble=preamble,
             tells_position=adoption.tells_position,
         )
-        if arrival is not None and self._listening().follow(arrival):
-            stream.write(catch_up.page(arrival.page))
+        if isinstance(standing, UpToDate) and self._listening().follow(standing):
+            stream.write(catch_up.page(standing.page))
             stream.opened = True
             self._join(stream, channels, catch_up)
             return
         # From its request on, however late it is here.
-        after = adoption.after if arrival is None else arrival.page.position
+        after = standing.page.position if isinstance(standing, UpToDate) else adoption.after
         splice = Splice(after)
         self._wait(splice, channels)
         page = self.loop.create_task(self._first_page(splice, channels))

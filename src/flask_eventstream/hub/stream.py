@@ -10,13 +10,13 @@ import _socket
 import asyncio
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, cast
 
 from flask_eventstream.errors import EndReason
 from flask_eventstream.event import COMMENT
 from flask_eventstream.framing import LAST_CHUNK, encode_chunk
-from flask_eventstream.log.entries import Arrival
+from flask_eventstream.log.entries import Missed, UpToDate
 
 __all__ = ["BEGIN", "Adoption", "Carrier", "Feed", "Keeper", "Stream"]
 
@@ -55,7 +55,7 @@ class Adoption:
     """Sorted, each once. Empty where a feed writes the stream."""
     after: str | None = None
     """The client's last event ID; ``None`` for a fresh stream."""
-    arrival: Arrival | None = None
+    standing: Missed | UpToDate = field(default_factory=Missed)
     """Where the log stood at the request, if the client has everything up to there."""
     may_chunk: bool = False
     """True where the client, and what lies between, understands chunks."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -13,10 +13,15 @@ __all__ = [
     "PAGE",
     "Entry",
     "Kind",
+    "Missed",
+    "Over",
     "Place",
     "Replay",
     "Retention",
+    "Standing",
+    "UpToDate",
     "take_page",
+    "up_to_date",
 ]
 
 _Item = TypeVar("_Item")
@@ -101,14 +106,32 @@ class Replay:
     """Where each channel stands after this page, if each has a log of its own; ``None`` where one
     log holds them all, in one order, and ``sequence`` is true of each."""
 
+    @classmethod
+    def nothing(
+        cls,
+        sequence: int,
+        position: str,
+        *,
+        gone: Collection[str] = (),
+        ended: Collection[str] = (),
+    ) -> Replay:
+        """The page of a reader for whom there is nothing to read up to ``sequence``."""
+        gone, ended = frozenset(gone), frozenset(ended)
+        return cls((), gone, sequence, position, position, ended=ended)
+
     def sequence_in(self, channel: str) -> int:
         """How far this page reaches in one channel."""
         return self.sequence if self.places is None else self.places[channel].sequence
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
-    """Where the log stood when a reader came who has everything of its channels.
+class Missed:
+    """The log must be read for this reader: it missed something, or nobody can tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpToDate:
+    """The reader has everything of its channels.
 
     If the hub's listener stands there too, the reader can be live at once, and nobody reads
     anything for it.
@@ -119,10 +142,19 @@ class Arrival:
     page: Replay
     """A page without entries: what a replay would have given."""
 
-    @property
-    def is_over(self) -> bool:
-        """True where all channels are ended: nothing will come."""
-        return len(self.page.ended) == len(self.latest)
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """The reader has everything, and all its channels are ended: nothing will come."""
+
+
+#: How a reader stands to the log, when it comes.
+Standing = Missed | UpToDate | Over
+
+
+def up_to_date(latest: Mapping[str, int], page: Replay) -> UpToDate | Over:
+    """How a reader stands who has everything up to ``page``, which is without entries."""
+    return Over() if len(page.ended) == len(latest) else UpToDate(latest, page)
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,7 +157,7 @@ def test_the_head_waits_for_the_log(app: Flask, events: EventStream) -> None:
                 return await replay(*args)
 
             listener.replay = replay_late  # type: ignore[method-assign]
-            listener.follow = lambda _arrival: False  # type: ignore[method-assign]
+            listener.follow = lambda _standing: False  # type: ignore[method-assign]
             return listener
 
         state.broker.listen = listen_late  # type: ignore[method-assign]

@@ -8,7 +8,16 @@ from typing import Any
 
 from flask_eventstream.brokers.redis.message import Unreadable, decode_message
 from flask_eventstream.errors import BrokerUnavailable
-from flask_eventstream.log.entries import PAGE, Arrival, Entry, Replay, Retention, take_page
+from flask_eventstream.log.entries import (
+    PAGE,
+    Entry,
+    Missed,
+    Replay,
+    Retention,
+    Standing,
+    take_page,
+    up_to_date,
+)
 from flask_eventstream.log.position import Position
 
 __all__ = [
@@ -16,9 +25,9 @@ __all__ = [
     "LogState",
     "RunInfo",
     "diagnose",
-    "make_arrival",
     "make_entry",
     "make_replay",
+    "make_standing",
     "opening_arguments",
 ]
 
@@ -141,22 +150,21 @@ def make_entry(channel: str, body: bytes, position: Position) -> Entry | None:
     return message.entry(channel, position.sequence)
 
 
-def make_arrival(
+def make_standing(
     state: LogState | None, channels: Mapping[str, ChannelState], after: str | None
-) -> Arrival | None:
-    """Where the log stands, for a reader who missed nothing; ``None`` for any other."""
+) -> Standing:
+    """How a reader at ``after`` stands to the log."""
     if state is None:
-        return None
+        return Missed()
     latest = {name: channel.last for name, channel in channels.items()}
     if after is not None:
         position = Position.parse(after)
         start = state.sequence_of(position) if position is not None else None
         if start is None or start < max(latest.values()):
-            return None
+            return Missed()
     position_now = str(state.position(state.sequence))
     ended = frozenset(name for name, channel in channels.items() if channel.ended)
-    page = Replay((), frozenset(), state.sequence, position_now, position_now, ended=ended)
-    return Arrival(latest, page)
+    return up_to_date(latest, Replay.nothing(state.sequence, position_now, ended=ended))
 
 
 def make_replay(

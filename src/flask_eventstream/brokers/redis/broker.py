@@ -22,7 +22,7 @@ from flask_eventstream.brokers.redis.answers import (
     LogState,
     RunInfo,
     diagnose,
-    make_arrival,
+    make_standing,
     opening_arguments,
 )
 from flask_eventstream.brokers.redis.cluster import ClusterListener
@@ -35,7 +35,7 @@ from flask_eventstream.brokers.redis.slots import check_cluster_channel
 from flask_eventstream.brokers.redis.url import RedisUrl
 from flask_eventstream.errors import BrokerUnavailable
 from flask_eventstream.event import Event
-from flask_eventstream.log.entries import Arrival, Replay, Retention
+from flask_eventstream.log.entries import Missed, Over, Retention, Standing
 from flask_eventstream.log.position import decompose
 
 __all__ = ["RedisBroker"]
@@ -68,6 +68,8 @@ _MOVING = (
 class RedisBroker:
     """A log in Redis or Valkey. Threads, forks and other machines may share it."""
 
+    is_shared = True
+
     def __init__(self, url: RedisUrl, *, retention: Retention | None, timeout_s: float) -> None:
         self.url = url.shown
         self._url = url
@@ -96,8 +98,8 @@ class RedisBroker:
         """Append and publish the channel's end."""
         self._append(channel, [END_BODY], ends=True)
 
-    def arrive(self, channels: Sequence[str], after: str | None) -> Arrival | None:
-        """Where the log stands, for a reader who missed nothing. Any thread; one round trip.
+    def arrive(self, channels: Sequence[str], after: str | None) -> Standing:
+        """How a reader at ``after`` stands to the log. Any thread; one round trip.
 
         In a cluster, where each channel is a log, a reader of several is told only of their ends.
         """
@@ -108,7 +110,7 @@ class RedisBroker:
             if len(channels) == 1 or not self._url.is_cluster:
                 return self._ask(channels, after)
             each = dict.fromkeys(channels, after) if after is None else decompose(after, channels)
-            return self._all_over(each) if each is not None else None
+            return self._all_over(each) if each is not None else Missed()
         except (redis.RedisError, OSError) as error:
             self._silent_until_s = time.monotonic() + _QUICK_S
             self._quick_servers.refresh()
@@ -153,14 +155,11 @@ class RedisBroker:
             for channel in channels:
                 check_cluster_channel(channel)
 
-    def _all_over(self, positions: Mapping[str, str | None]) -> Arrival | None:
-        arrivals = [self._ask([channel], after) for channel, after in positions.items()]
-        if not all(arrival is not None and arrival.is_over for arrival in arrivals):
-            return None
-        latest = dict.fromkeys(positions, 0)
-        return Arrival(latest, Replay((), frozenset(), 0, "", "", ended=frozenset(positions)))
+    def _all_over(self, positions: Mapping[str, str | None]) -> Missed | Over:
+        each = [self._ask([channel], after) for channel, after in positions.items()]
+        return Over() if all(isinstance(one, Over) for one in each) else Missed()
 
-    def _ask(self, channels: Sequence[str], after: str | None) -> Arrival | None:
+    def _ask(self, channels: Sequence[str], after: str | None) -> Standing:
         client = self._quick_servers.of(channels[0]).client
         with client.pipeline(transaction=True) as pipe:
             pipe.hmget(self._keys.log(channels[0]), LogState.FIELDS)
@@ -170,7 +169,7 @@ class RedisBroker:
         states = {
             c: ChannelState.parse(answer) for c, answer in zip(channels, answers, strict=True)
         }
-        return make_arrival(LogState.parse(log), states, after)
+        return make_standing(LogState.parse(log), states, after)
 
     # ---- appending
 

@@ -21,7 +21,7 @@ from flask_eventstream.brokers.redis.pages import LogReader
 from flask_eventstream.brokers.redis.scripts import Keys
 from flask_eventstream.brokers.redis.slots import Slots
 from flask_eventstream.brokers.redis.url import Address, RedisUrl
-from flask_eventstream.log.entries import Arrival, Place, Replay, Retention
+from flask_eventstream.log.entries import Place, Replay, Retention, UpToDate
 from flask_eventstream.log.position import compose, decompose
 
 __all__ = ["ClusterListener", "merge_replays"]
@@ -63,11 +63,11 @@ class ClusterListener:
             link = await self._link_of(channel)
             await link.subscribe([channel])
 
-    def follow(self, arrival: Arrival) -> bool:
-        """Deliver from the arrival on; of several channels, each a log, nobody can promise it."""
-        channels = list(arrival.latest)
+    def follow(self, standing: UpToDate) -> bool:
+        """Deliver from there on; of several channels, each a log, nobody can promise it."""
+        channels = list(standing.latest)
         address = self._homes.get(channels[0])
-        return len(channels) == 1 and address is not None and self._links[address].follow(arrival)
+        return len(channels) == 1 and address is not None and self._links[address].follow(standing)
 
     def unsubscribe(self, channels: Collection[str]) -> None:
         """Deliver these channels no more."""

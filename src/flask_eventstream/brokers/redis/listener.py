@@ -22,7 +22,7 @@ from flask_eventstream.brokers.redis.message import Unreadable, decode_message
 from flask_eventstream.brokers.redis.pages import LogReader
 from flask_eventstream.brokers.redis.session import FAILURES, Session
 from flask_eventstream.errors import BrokerUnavailable
-from flask_eventstream.log.entries import Arrival, Entry, Replay
+from flask_eventstream.log.entries import Entry, Replay, UpToDate
 from flask_eventstream.log.position import Position
 
 __all__ = ["RedisListener"]
@@ -124,15 +124,15 @@ class RedisListener:
             for channel in channels:
                 await self._followed[channel].live.wait()
 
-    def follow(self, arrival: Arrival) -> bool:
-        """Deliver from the arrival on, if these channels are live and stand there."""
+    def follow(self, standing: UpToDate) -> bool:
+        """Deliver from there on, if these channels are live and stand there."""
         if not self._ready.is_set():
             return False
-        for channel, latest in arrival.latest.items():
+        for channel, latest in standing.latest.items():
             followed = self._followed.get(channel)
-            if followed is None or not followed.stands_at(arrival.page, latest):
+            if followed is None or not followed.stands_at(standing.page, latest):
                 return False
-        for channel in arrival.latest:
+        for channel in standing.latest:
             self._followed[channel].wanted = True
         return True
 

@@ -134,7 +134,7 @@ class LogReader:
     ) -> Replay:
         position = str(state.position(state.sequence))
         ended = frozenset(page.channel for page in pages if page.state.ended)
-        return Replay((), frozenset(gone), state.sequence, position, position, ended=ended)
+        return Replay.nothing(state.sequence, position, gone=frozenset(gone), ended=ended)
 
     async def _find_own_id(self, channels: Sequence[str], wanted: str) -> int | None:
         """The newest event of these channels whose own id this is. Reads all they have."""

@@ -19,7 +19,7 @@ from flask_eventstream.brokers.sqlite.log import LogFile
 from flask_eventstream.brokers.sqlite.reader import PageRequest, SqliteReader
 from flask_eventstream.errors import BrokerUnavailable
 from flask_eventstream.event import Event
-from flask_eventstream.log.entries import Arrival, Entry, Replay, Retention
+from flask_eventstream.log.entries import Entry, Replay, Retention, Standing, UpToDate
 from flask_eventstream.process import Lock, around_fork, start_os_thread
 
 __all__ = ["SqliteBroker"]
@@ -33,6 +33,8 @@ _READ_BUSY_S = 1.0
 
 class SqliteBroker:
     """A log in a SQLite file. Threads, forks and other processes may share it."""
+
+    is_shared = True
 
     def __init__(self, path: Path, *, retention: Retention | None, timeout_s: float) -> None:
         self.path = path.absolute()
@@ -63,8 +65,8 @@ class SqliteBroker:
         """Append the channel's end."""
         self._write(lambda log: log.end(channel))
 
-    def arrive(self, channels: Sequence[str], after: str | None) -> Arrival | None:
-        """Where the log stands, for a reader who missed nothing. Any thread; a read or two."""
+    def arrive(self, channels: Sequence[str], after: str | None) -> Standing:
+        """How a reader at ``after`` stands to the log. Any thread; a read or two."""
         return self._with_log(lambda log: log.arrive(channels, after), writes=False)
 
     def listen(self, loop: asyncio.AbstractEventLoop, inbox: Inbox) -> SqliteListener:
@@ -167,10 +169,10 @@ class SqliteListener:
             # Before its first look the thread has no place to go on from.
             await self.replay((), None)
 
-    def follow(self, arrival: Arrival) -> bool:
-        """Deliver from the arrival on, if the reading thread is between two looks."""
-        reader, page = self._reader, arrival.page
-        reader.channels.update(arrival.latest)
+    def follow(self, standing: UpToDate) -> bool:
+        """Deliver from there on, if the reading thread is between two looks."""
+        reader, page = self._reader, standing.page
+        reader.channels.update(standing.latest)
         # In this order. A look that began before the channels were in is noticed by the first
         # question, and one that ended meanwhile by its tail.
         between_looks, tail = not reader.looks, reader.tail
@@ -178,7 +180,7 @@ class SqliteListener:
             return False
         if not page.position.startswith(f"{reader.epoch}-"):
             return False
-        for channel, latest in arrival.latest.items():
+        for channel, latest in standing.latest.items():
             delivered = self._delivered.setdefault(channel, tail)
             # An entry between would be missed; one that is not delivered yet would come twice.
             if delivered > page.sequence or latest > max(delivered, tail):

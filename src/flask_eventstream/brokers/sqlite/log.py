@@ -27,7 +27,16 @@ from flask_eventstream.brokers.sqlite.file import SqliteFile
 from flask_eventstream.brokers.sqlite.trimming import Trimming
 from flask_eventstream.errors import InvalidEvent
 from flask_eventstream.event import Event
-from flask_eventstream.log.entries import Arrival, Entry, Kind, Replay, Retention, take_page
+from flask_eventstream.log.entries import (
+    Entry,
+    Kind,
+    Missed,
+    Replay,
+    Retention,
+    Standing,
+    take_page,
+    up_to_date,
+)
 from flask_eventstream.log.position import Position
 
 __all__ = ["LogFile", "News"]
@@ -141,8 +150,8 @@ class LogFile(SqliteFile):
         self._trimming.appended(channel, sequence, stored)
         return sequence
 
-    def arrive(self, channels: Sequence[str], after: str | None) -> Arrival | None:
-        """Where the log stands, for a reader at ``after``; ``None`` if it missed something."""
+    def arrive(self, channels: Sequence[str], after: str | None) -> Standing:
+        """How a reader at ``after`` stands to the log."""
         # One statement is a moment by itself.
         is_one = after is None and len(channels) == 1
         with self._translating(), nullcontext() if is_one else self._reading():
@@ -152,12 +161,11 @@ class LogFile(SqliteFile):
             if after is not None:
                 start = self._sequence_of(channels, after)
                 if start is None or start < max(latest.values()):
-                    return None
+                    return Missed()
                 if any(self._lacks(name, start) for name in channels):
-                    return None
+                    return Missed()
         ended = frozenset(name for name, row in rows.items() if row[2])
-        position = self._position(head)
-        return Arrival(latest, Replay((), frozenset(), head, position, position, ended=ended))
+        return up_to_date(latest, Replay.nothing(head, self._position(head), ended=ended))
 
     def read(self, channels: Sequence[str], after: str | None) -> Replay:
         """One page of the log of these channels after a last event ID."""
@@ -167,8 +175,7 @@ class LogFile(SqliteFile):
             start = head if after is None else self._sequence_of(channels, after)
             if start is None or start == head:
                 gone = frozenset(channels if start is None else ())
-                position = self._position(head)
-                return Replay((), gone, head, position, position, ended=ended)
+                return Replay.nothing(head, self._position(head), gone=gone, ended=ended)
             gone = frozenset(name for name in channels if self._lacks(name, start))
             rows, more = self._page(channels, start)
         page = [entry for row in rows if (entry := self._entry(row))]

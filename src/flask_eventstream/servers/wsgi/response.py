@@ -14,14 +14,14 @@ import errno
 import functools
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from flask_eventstream.errors import EndReason
 from flask_eventstream.event import COMMENT, Event, encode_retry
 from flask_eventstream.hub.stream import Adoption, Carrier
 from flask_eventstream.hub.thread import HubThread, can_run, hub_thread
-from flask_eventstream.log.entries import Arrival
+from flask_eventstream.log.entries import Missed, UpToDate
 from flask_eventstream.servers.diagnosis import diagnose
 from flask_eventstream.servers.pump import Pump, close_source
 from flask_eventstream.servers.wsgi.held import Held
@@ -54,7 +54,7 @@ class Opening:
     state: AppState
     channels: tuple[str, ...] = ()
     after: str | None = None
-    arrival: Arrival | None = None
+    standing: Missed | UpToDate = field(default_factory=Missed)
     tells_position: bool = False
     padding_bytes: int = 0
     source: Iterable[object] | None = None
@@ -271,7 +271,7 @@ class EventStreamResponse:
             head=head,
             channels=opening.channels,
             after=opening.after,
-            arrival=opening.arrival,
+            standing=opening.standing,
             may_chunk=chunks,
             tells_position=opening.tells_position,
             padding_bytes=opening.padding_bytes,
