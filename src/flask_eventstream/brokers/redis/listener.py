@@ -154,7 +154,7 @@ class RedisListener:
                     async with self._few:
                         if self._is_node:
                             await self._open_channel(channels[0])
-                        replay = await self._reader.replay(channels, after)
+                        reading = await self._reader.replay(channels, after)
                     # The page may have what is still on its way here. Whoever gets the page is
                     # live after it and would get that again; those who are live would get it
                     # never, if it counted as delivered. A later session would prove nothing:
@@ -165,10 +165,9 @@ class RedisListener:
                     await asyncio.sleep(_RETRIES_S[-1])
                 else:
                     self._recovered()
-                    reached = Position.parse(replay.position)
-                    for channel in channels:
-                        self._reach(self._followed.get(channel), reached)
-                    return replay
+                    for channel, position in reading.stands.items():
+                        self._reach(self._followed.get(channel), position)
+                    return reading.replay
 
     def stop(self) -> None:
         """End the session, and cancel what waits for the server."""
@@ -261,15 +260,13 @@ class RedisListener:
         }
         more = bool(left)
         while more:
-            replay = await self._reader.resume(left)
+            reading = await self._reader.resume(left)
+            replay = reading.replay
             if replay.gone:
                 self._inbox.interrupted(replay.gone, replay.start)
             self._deliver([(entry, Position.parse(entry.position)) for entry in replay.entries])
-            reached = Position.parse(replay.position)
-            for channel in left:
-                self._reach(self._followed.get(channel), reached)
-            # Not back to the end of the page where a channel was further: what was trimmed since
-            # would look as if it were lost.
+            for channel, position in reading.stands.items():
+                self._reach(self._followed.get(channel), position)
             left = {c: f.last for c in left if (f := self._followed.get(c)) and f.last is not None}
             more = replay.more and bool(left)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from flask_eventstream.brokers.redis.answers import (
@@ -21,7 +22,17 @@ from flask_eventstream.errors import BrokerUnavailable
 from flask_eventstream.log.entries import PAGE, Replay, Retention
 from flask_eventstream.log.position import Position
 
-__all__ = ["LogReader"]
+__all__ = ["LogReader", "Reading"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A page, and where each of its channels stands when the page is delivered."""
+
+    replay: Replay
+    stands: Mapping[str, Position]
+    """In the epoch of the page. A page has one end for all of its channels, and where one channel
+    has much to give that end is early; a channel that was further stays where it was."""
 
 
 class LogReader:
@@ -69,8 +80,12 @@ class LogReader:
             raise BrokerUnavailable(self._shown, "its log was removed while it was opened")
         return state
 
-    async def replay(self, channels: Sequence[str], after: str | None) -> Replay:
-        """One page of the log after a last event ID. In a cluster, of one channel."""
+    async def replay(self, channels: Sequence[str], after: str | None) -> Reading:
+        """One page of the log after a last event ID. In a cluster, of one channel.
+
+        The channels stand where the log does: what the page does not reach is older than the
+        moment of reading, so it is for this one reader to read on, and for nobody who is live.
+        """
         position = Position.parse(after) if after is not None else None
         state, pages, now_ms = await self._ask(dict.fromkeys(channels, position))
         start = state.sequence
@@ -79,14 +94,15 @@ class LogReader:
             if known is None:
                 own = await self._find_own_id(channels, after)
                 if own is None:
-                    return self._nothing(state, pages, gone=channels)
+                    return self._read(channels, state, self._nothing(state, pages, gone=channels))
                 return await self.replay(channels, str(state.position(own)))
             start = known
         if start == state.sequence:
-            return self._nothing(state, pages, gone=())
-        return make_replay(state, dict.fromkeys(channels, start), pages, now_ms=now_ms)
+            return self._read(channels, state, self._nothing(state, pages, gone=()))
+        starts = dict.fromkeys(channels, start)
+        return self._read(channels, state, make_replay(state, starts, pages, now_ms=now_ms))
 
-    async def resume(self, positions: Mapping[str, Position]) -> Replay:
+    async def resume(self, positions: Mapping[str, Position]) -> Reading:
         """One page of the logs of several channels, each after a position of its own.
 
         A channel whose position means nothing any more is gone, and goes on from now.
@@ -97,7 +113,8 @@ class LogReader:
         starts = {c: state.sequence if start is None else start for c, start in known.items()}
         kept = [page for page in pages if page.channel not in lost]
         replay = make_replay(state, starts, kept, now_ms=now_ms)
-        return dataclasses.replace(replay, gone=replay.gone | lost)
+        stands = {c: state.position(max(start, replay.sequence)) for c, start in starts.items()}
+        return Reading(dataclasses.replace(replay, gone=replay.gone | lost), stands)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -128,6 +145,10 @@ class LogReader:
             rows = next(answers) if position is not None else ()
             pages.append(ChannelPage(channel, channel_state, rows))
         return state, pages, seconds * 1000 + microseconds // 1000
+
+    @staticmethod
+    def _read(channels: Iterable[str], state: LogState, replay: Replay) -> Reading:
+        return Reading(replay, dict.fromkeys(channels, state.position(state.sequence)))
 
     def _nothing(
         self, state: LogState, pages: Iterable[ChannelPage], *, gone: Iterable[str]
