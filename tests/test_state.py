@@ -13,8 +13,9 @@ from flask_eventstream import state as room
 from flask_eventstream.brokers.memory import MemoryBroker
 from flask_eventstream.config import Config
 from flask_eventstream.errors import EventTooLarge
+from flask_eventstream.hub.adoption import Adoption
 from flask_eventstream.hub.hub import Stats
-from flask_eventstream.hub.stream import Adoption
+from flask_eventstream.hub.request import StreamRequest
 from flask_eventstream.hub.thread import HubThread
 from flask_eventstream.state import AppState
 from harness.stage import Client
@@ -35,7 +36,7 @@ def run() -> Iterator[HubThread]:
 
 def adopted(state: AppState, run: HubThread) -> Client:
     client = Client()
-    run.call(state.adopt, run, Adoption(client=client.hub_end, sink=None, channels=("sse",)))
+    run.call(state.adopt, run, Adoption(client.hub_end, StreamRequest(("sse",))))
     return client
 
 

@@ -11,8 +11,9 @@ from typing import Protocol
 
 from flask_eventstream.brokers import Broker
 from flask_eventstream.config import Config
+from flask_eventstream.hub.adoption import Adoption, ServerConnection
+from flask_eventstream.hub.callbacks import CloseCallbacks
 from flask_eventstream.hub.hub import Hub, Stats
-from flask_eventstream.hub.stream import Adoption, Carrier
 from flask_eventstream.process import Lock, in_forked_child, open_file_limit
 from flask_eventstream.publisher import Publisher
 
@@ -37,7 +38,7 @@ SLOT = "flask_eventstream.slot"
 class Slot:
     """Under an ASGI server: what a response leaves behind so that its stream goes on without it."""
 
-    carrier: Carrier
+    connection: ServerConnection
     state: AppState | None = None
     adoption: Adoption | None = None
 
@@ -61,6 +62,7 @@ class AppState:
             max_event_bytes=config.max_event_bytes,
             timeout_s=config.publish_timeout_s,
         )
+        self.callbacks = CloseCallbacks()
         self._hub: Hub | None = None
         self._held = 0
         self._lock = Lock()
@@ -79,6 +81,7 @@ class AppState:
                 max_streams=self.config.max_streams or max(limit, 1),
                 random=random.random,
                 released=home.fds.discard,
+                observer=self.callbacks,
             )
             home.hubs.add(hub)
         hub.adopt(adoption)

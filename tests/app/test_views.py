@@ -317,13 +317,13 @@ def test_a_response_class_is_made_once(app: Flask, events: EventStream) -> None:
 
 
 def test_streams_of_one_class_do_not_mix(app: Flask, events: EventStream) -> None:
-    """Each response has the opening of its own request."""
+    """Each response has its own request's channels."""
     with app.test_request_context("/stream?channel=a"):
         first: Any = events.stream()
     with app.test_request_context("/stream?channel=b"):
         second: Any = events.stream()
 
-    assert (first.opening.channels, second.opening.channels) == (("a",), ("b",))
+    assert (first.opening.request.channels, second.opening.request.channels) == (("a",), ("b",))
 
 
 def test_memory_among_several_processes_is_warned_of_once(

@@ -18,8 +18,10 @@ from flask_eventstream.brokers import Broker, Inbox, Listener
 from flask_eventstream.brokers.memory import MemoryBroker
 from flask_eventstream.config import Config
 from flask_eventstream.event import Event
+from flask_eventstream.hub.adoption import Adoption
 from flask_eventstream.hub.hub import Hub
-from flask_eventstream.hub.stream import Adoption
+from flask_eventstream.hub.observer import Observer
+from flask_eventstream.hub.request import After, Now, StreamRequest
 from flask_eventstream.log.entries import Over, Replay, Standing, UpToDate
 from harness.event_stream import Dispatched, EventStreamParser
 from harness.waiting import Deadline
@@ -35,6 +37,8 @@ T = TypeVar("T")
 
 READ_BYTES = 1 << 20
 SCENARIO_WITHIN_S = 20.0
+# What a stream's connection has, besides the client's socket.
+CONNECTION = {"head_pair", "head", "may_chunk", "feed"}
 # Long enough for a loop on a busy machine to take many turns, short enough to wait for.
 POLL_S = 0.002
 
@@ -239,6 +243,7 @@ class Stage:
         max_streams: int = 1000,
         random: float = 0.5,
         broker: Broker | None = None,
+        observer: Observer | None = None,
         **config: Any,
     ) -> Hub:
         """A hub on the scenario's log; `config` is in the words of `Config`."""
@@ -249,18 +254,30 @@ class Stage:
             max_streams=max_streams,
             random=lambda: random,
             released=self.released.append,
+            observer=observer,
         )
         self._hubs.append(hub)
         return hub
 
     def client(
-        self, hub: Hub, *channels: str, buffer_bytes: int | None = None, **adoption: Any
+        self,
+        hub: Hub,
+        *channels: str,
+        after: str | None = None,
+        buffer_bytes: int | None = None,
+        **more: Any,
     ) -> Client:
-        """A client whose stream the hub has just been given; by default of the channel `sse`."""
+        """A client whose stream the hub has just been given; by default of the channel `sse`.
+
+        `more` is in the words of `StreamRequest` and of `Adoption`.
+        """
         client = Client(buffer_bytes=buffer_bytes)
         self._clients.append(client)
-        given = {"sink": None, "channels": channels or ("sse",), **adoption}
-        hub.adopt(Adoption(client=client.hub_end, **given))
+        connection = {name: more.pop(name) for name in CONNECTION & more.keys()}
+        start = Now() if after is None else After(after)
+        if "feed" not in connection:
+            channels = channels or ("sse",)
+        hub.adopt(Adoption(client.hub_end, StreamRequest(channels, start, **more), **connection))
         return client
 
     async def opened(self, hub: Hub, *channels: str, **more: Any) -> Client:

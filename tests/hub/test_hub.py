@@ -7,16 +7,18 @@ import asyncio
 import itertools
 import os
 import socket
-import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any, ClassVar
 
 import pytest
 
 from flask_eventstream.errors import EndReason
 from flask_eventstream.event import Event
+from flask_eventstream.hub.adoption import Adoption
+from flask_eventstream.hub.feed import FEED_FAILED, FEED_OPEN
 from flask_eventstream.hub.hub import Hub, Stats
-from flask_eventstream.hub.stream import BEGIN, Adoption
+from flask_eventstream.hub.observer import Unobserved
+from flask_eventstream.hub.request import Reader, StreamRequest
 from flask_eventstream.log.entries import Entry
 from harness.event_stream import EventStreamParser
 from harness.http_response import HttpResponse
@@ -86,7 +88,7 @@ def test_the_servers_head_is_relayed(play: Play) -> None:
 
     async def scenario(stage: Stage) -> None:
         server, sink = a_head()
-        client = stage.client(stage.hub(), sink=sink)
+        client = stage.client(stage.hub(), head_pair=sink)
         for start in range(0, len(HEAD), 7):
             server.send(HEAD[start : start + 7])
             await asyncio.sleep(0)
@@ -106,7 +108,7 @@ def test_a_server_that_writes_no_head_ends_the_stream(play: Play) -> None:
     async def scenario(stage: Stage) -> None:
         hub = stage.hub()
         server, sink = a_head()
-        client = stage.client(hub, sink=sink)
+        client = stage.client(hub, head_pair=sink)
         server.close()
         await client.end()
 
@@ -122,7 +124,7 @@ def test_another_answer_of_middleware_is_passed_on(play: Play) -> None:
     async def scenario(stage: Stage) -> None:
         hub = stage.hub()
         server, sink = a_head()
-        client = stage.client(hub, sink=sink)
+        client = stage.client(hub, head_pair=sink)
         server.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 9\r\n\r\nforbidden")
         server.close()
         await client.end()
@@ -276,7 +278,7 @@ def unframed(client: Client) -> HttpResponse:
 
 async def opened_with_head(stage: Stage, hub: Hub, head: bytes = HEAD, **more: Any) -> Client:
     server, sink = a_head()
-    client = stage.client(hub, sink=sink, **more)
+    client = stage.client(hub, head_pair=sink, **more)
     server.send(head)
     server.close()
     await client.until(lambda c: b":\n" in c.raw, "the first byte")
@@ -334,7 +336,7 @@ def test_a_chunked_stream_that_is_sent_away_is_complete(play: Play) -> None:
         hub = stage.hub(max_streams=1)
         await stage.opened(hub)
         server, sink = a_head()
-        client = stage.client(hub, sink=sink, may_chunk=True)
+        client = stage.client(hub, head_pair=sink, may_chunk=True)
         server.send(HEAD)
         server.close()
         await client.end()
@@ -806,7 +808,7 @@ def test_one_stream_too_many_is_sent_away(play: Play) -> None:
         hub = stage.hub(max_streams=1)
         await stage.opened(hub)
         server, sink = a_head()
-        client = stage.client(hub, sink=sink)
+        client = stage.client(hub, head_pair=sink)
         server.send(HEAD)
         server.close()
         await client.end()
@@ -839,7 +841,7 @@ def test_a_client_that_leaves_before_its_head_takes_nothing_from_others(play: Pl
         hub = stage.hub()
         live = await stage.opened(hub)
         server, sink = a_head()
-        stage.client(hub, sink=sink).close()
+        stage.client(hub, head_pair=sink).close()
         await until(lambda: hub.stats().streams == 1, what="the other one to be gone")
         server.close()
         stage.publish("still here")
@@ -895,7 +897,7 @@ def test_a_descriptor_is_closed_once(play: Play) -> None:
         connection = Watched(fileno=theirs.detach())
         connection.settimeout(0)
         fd = connection.fileno()
-        hub.adopt(Adoption(client=connection, sink=None, channels=("sse",)))
+        hub.adopt(Adoption(connection, StreamRequest(("sse",))))
         await until(lambda: hub.stats().streams and not stage.opening(hub), what="the stream")
         client.close()
         await until(lambda: hub.stats().streams == 0, what="the stream to be gone")
@@ -986,7 +988,7 @@ def test_a_connection_that_can_not_be_used_fails_alone(
         live = await stage.opened(hub)
         broken = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM)
         fd = broken.fileno()
-        hub.adopt(Adoption(client=broken, sink=None, channels=("sse",)))
+        hub.adopt(Adoption(broken, StreamRequest(("sse",))))
         await until(lambda: hub.stats().streams == 1, what="the broken one to be gone")
         _socket.close(fd)  # the hub leaves it open: nobody could tell who has it
         stage.publish("x")
@@ -999,21 +1001,43 @@ def test_a_connection_that_can_not_be_used_fails_alone(
     assert [record.getMessage() for record in caplog.records] == ["A stream could not be opened"]
 
 
-def test_the_end_is_reported_once_on_another_thread(play: Play) -> None:
-    """`on_end` is called once, with the reason, and not on the hub's thread."""
-    calls: list[tuple[EndReason, int]] = []
+class Told(Unobserved):
+    """An observer that remembers."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+
+    def opened(self, reader: Reader, channels: Collection[str]) -> None:
+        self.calls.append(("opened", reader.stream_id, channels))
+
+    def refused(self, reader: Reader, why: str) -> None:
+        self.calls.append(("refused", reader.stream_id, why))
+
+    def closed(self, reader: Reader, channels: Collection[str], reason: EndReason) -> None:
+        self.calls.append(("closed", reader.stream_id, channels, reason))
+
+
+def test_an_observer_is_told_of_each_stream(play: Play) -> None:
+    """An observer hears of each stream's beginning and its end, once each, and who read it."""
+    told = Told()
 
     async def scenario(stage: Stage) -> None:
-        client = await stage.opened(
-            stage.hub(), on_end=lambda reason: calls.append((reason, threading.get_ident()))
-        )
+        hub = stage.hub(observer=told, max_streams=1)
+        client = await stage.opened(hub, "a", reader=Reader("one"))
+        await stage.client(hub, "b", reader=Reader("two")).end()
+        await until(lambda: hub.stats().ended, what="the refused stream to be gone")
         client.close()
-        await until(lambda: calls, what="the report")
+        await until(lambda: len(told.calls) == 5, what="the end")
 
     play(scenario)
 
-    assert [reason for reason, _ in calls] == [EndReason.LEFT]
-    assert calls[0][1] != threading.get_ident()
+    assert told.calls == [
+        ("opened", "one", ("a",)),
+        ("opened", "two", ("b",)),
+        ("refused", "two", "refused"),
+        ("closed", "two", ("b",), EndReason.REFUSED),
+        ("closed", "one", ("a",), EndReason.LEFT),
+    ]
 
 
 # ---- listening
@@ -1113,7 +1137,7 @@ def test_stopping_waits_for_nobody_long(play: Play) -> None:
         stage.publish(LARGE)
         await until(lambda: hub.stats().deliveries == 1, what="the event to be written")
         server, sink = a_head()
-        stage.client(hub, sink=sink)
+        stage.client(hub, head_pair=sink)
         await asyncio.sleep(0)
         began_s = stage.loop.time()
         await hub.stop(0.2)
@@ -1215,11 +1239,11 @@ def a_feed() -> tuple[socket.socket, _socket.socket]:
 async def fed(stage: Stage, **more: Any) -> tuple[socket.socket, Any, Any]:
     pump, feed = a_feed()
     hub = stage.hub(**more)
-    client = stage.client(hub, feed=feed, channels=())
+    client = stage.client(hub, feed=feed)
     await client.opened()
     await until(lambda: not stage.opening(hub), what="the feed to be read")
 
-    assert pump.recv(10) == BEGIN
+    assert pump.recv(10) == FEED_OPEN
 
     return pump, hub, client
 
@@ -1245,11 +1269,11 @@ def test_a_feed_that_failed_says_so(play: Play) -> None:
     async def scenario(stage: Stage) -> None:
         hub = stage.hub()
         pump, feed = a_feed()
-        client = stage.client(hub, feed=feed, channels=(), feed_failed=lambda: True)
+        client = stage.client(hub, feed=feed)
         await client.opened()
         await until(lambda: not stage.opening(hub), what="the feed to be read")
         pump.recv(10)
-        pump.send(b"data: 1\n\n")
+        pump.send(b"data: 1\n\n" + FEED_FAILED)
         pump.close()
         await client.end()
 
@@ -1297,7 +1321,7 @@ def test_a_feed_of_a_refused_stream_is_closed(play: Play) -> None:
         await stage.opened(hub)
         pump, feed = a_feed()
         pump.setblocking(False)  # noqa: FBT003  the method's name says what is False
-        await stage.client(hub, feed=feed, channels=()).end()
+        await stage.client(hub, feed=feed).end()
         await until(lambda: is_closed(pump), what="the feed to be closed")
         pump.close()
 
@@ -1322,7 +1346,7 @@ def test_a_slow_reader_slows_its_feed(play: Play) -> None:
         hub = stage.hub(max_buffer_bytes=10_000)
         pump, feed = a_feed()
         pump.setblocking(False)  # noqa: FBT003  the method's name says what is False
-        client = stage.client(hub, feed=feed, channels=(), buffer_bytes=SMALL_BUFFER_BYTES)
+        client = stage.client(hub, feed=feed, buffer_bytes=SMALL_BUFFER_BYTES)
         await client.opened()
         client.reads = False
         sent = 0

@@ -12,7 +12,9 @@ import pytest
 
 from flask_eventstream.errors import EndReason
 from flask_eventstream.event import COMMENT
-from flask_eventstream.hub.stream import Adoption, Feed, Stream
+from flask_eventstream.hub.adoption import Adoption
+from flask_eventstream.hub.feed import FEED_FAILED, Feed
+from flask_eventstream.hub.stream import Stream
 from harness.stage import Stage, perform
 
 FRAME = b"data: x\n\n"
@@ -54,7 +56,7 @@ class Transport:
         self.reading = True
 
 
-class Keeper:
+class Owner:
     def __init__(self) -> None:
         self.lost_reasons: list[EndReason | None] = []
 
@@ -63,16 +65,16 @@ class Keeper:
 
 
 @pytest.fixture
-def keeper() -> Keeper:
-    return Keeper()
+def owner() -> Owner:
+    return Owner()
 
 
 @pytest.fixture
-def stream(keeper: Keeper) -> Iterator[Stream]:
+def stream(owner: Owner) -> Iterator[Stream]:
     """A stream without a transport yet."""
     ours, theirs = socket.socketpair()
     client = _socket.socket(fileno=theirs.detach())
-    yield Stream(keeper, Adoption(client=client, sink=None))
+    yield Stream(owner, Adoption(client))
     client.close()
     ours.close()
 
@@ -83,8 +85,8 @@ def connected(stream: Stream, transport: Transport | None = None) -> Transport:
     return transport
 
 
-def a_feed(stream: Stream, *, failed: bool = False) -> tuple[Feed, Transport]:
-    feed = Feed(stream, failed=lambda: failed, now_s=0.0)
+def a_feed(stream: Stream) -> tuple[Feed, Transport]:
+    feed = Feed(stream, now_s=0.0)
     transport = Transport()
     feed.connection_made(transport)  # type: ignore[arg-type]
     transport.calls.clear()
@@ -181,7 +183,7 @@ def test_an_end_survives_a_connection_that_is_gone(stream: Stream, error: Except
     assert transport.calls[-1] == "close"
 
 
-def test_the_first_reason_stays(stream: Stream, keeper: Keeper) -> None:
+def test_the_first_reason_stays(stream: Stream, owner: Owner) -> None:
     """What ends a stream first is why it ended; nothing is written afterwards."""
     transport = connected(stream)
     stream.end(EndReason.ENDED)
@@ -191,7 +193,7 @@ def test_the_first_reason_stays(stream: Stream, keeper: Keeper) -> None:
     stream.connection_lost(OSError())
 
     assert transport.calls == [b"", "eof", "close"]
-    assert keeper.lost_reasons == [EndReason.ENDED]
+    assert owner.lost_reasons == [EndReason.ENDED]
 
 
 def test_a_cut_drops_what_waits(stream: Stream) -> None:
@@ -235,13 +237,13 @@ def test_a_push_after_a_pause_is_written(stream: Stream) -> None:
     ("error", "reason"), [(None, EndReason.LEFT), (ConnectionResetError(), EndReason.LOST)]
 )
 def test_a_connection_that_ends_by_itself(
-    stream: Stream, keeper: Keeper, error: Exception | None, reason: EndReason
+    stream: Stream, owner: Owner, error: Exception | None, reason: EndReason
 ) -> None:
     """A connection that ends in order was left; one that breaks is lost."""
     connected(stream)
     stream.connection_lost(error)
 
-    assert keeper.lost_reasons == [reason]
+    assert owner.lost_reasons == [reason]
     assert not stream.connected
 
 
@@ -387,11 +389,17 @@ def test_the_end_of_a_feed_ends_the_stream(
     reason: EndReason,
 ) -> None:
     """A feed that ends ends its stream: finished, or failed where its source raised."""
-    connected(stream)
-    feed, _ = a_feed(stream, failed=failed)
+    transport = connected(stream)
+    feed, _ = a_feed(stream)
+
+    async def bring() -> None:
+        feed.data_received(FRAME + FEED_FAILED if failed else FRAME)
+
+    asyncio.run(bring())
     feed.connection_lost(error)
 
     assert stream.reason is reason
+    assert transport.calls[0] == FRAME
 
 
 def test_the_end_of_a_stream_ends_its_feed(stream: Stream) -> None:

@@ -16,6 +16,7 @@ from flask_eventstream.config import Config
 from flask_eventstream.errors import InvalidConfig
 from flask_eventstream.event import Event, use_json_dumps
 from flask_eventstream.hub.hub import Stats
+from flask_eventstream.hub.request import StreamRequest
 from flask_eventstream.process import Lock
 from flask_eventstream.servers.wsgi.response import Opening
 from flask_eventstream.state import AppState
@@ -174,7 +175,9 @@ class EventStream(Blueprint):
         def to_event(item: object) -> Event:
             return item if isinstance(item, Event) else _event(app, item)
 
-        return event_stream(app, Opening(self.state(app), source=iterable, to_event=to_event))
+        state = self.state(app)
+        asked = StreamRequest(lifetime_s=state.config.stream_lifetime_s)
+        return event_stream(app, Opening(state, asked, source=iterable, to_event=to_event))
 
     def stats(self) -> Stats:
         """What the hub of this process does now."""

@@ -13,6 +13,7 @@ from flask_eventstream.access.ticket import HEADER, is_good
 from flask_eventstream.app.older_flask import take_back_contexts
 from flask_eventstream.brokers import check_channel
 from flask_eventstream.errors import BrokerUnavailable, InvalidChannel
+from flask_eventstream.hub.request import After, Now, StreamRequest
 from flask_eventstream.log.entries import Missed, Over, Standing
 from flask_eventstream.servers.wsgi.response import EventStreamResponse, Opening
 from flask_eventstream.state import AppState
@@ -44,15 +45,15 @@ def open_stream(app: Flask, state: AppState, request: Request) -> Response:
             "SSE_BROKER_URL is memory://, and this server runs several processes: readers get only"
             " what their own process publishes; use sqlite:///path"
         )
-    opening = Opening(
-        state,
-        channels=channels,
-        after=after,
+    asked = StreamRequest(
+        channels,
+        start=Now() if after is None else After(after),
         standing=standing,
         tells_position=_is_browser(request),
         padding_bytes=_padding(request),
-        diagnosed=_is_doctor(app, state, request),
+        lifetime_s=state.config.stream_lifetime_s,
     )
+    opening = Opening(state, asked, diagnosed=_is_doctor(app, state, request))
     return event_stream(app, opening)
 
 

@@ -7,7 +7,8 @@ import asyncio
 import socket
 from typing import cast
 
-from flask_eventstream.hub.stream import Carrier, Feed
+from flask_eventstream.hub.adoption import ServerConnection
+from flask_eventstream.hub.feed import Feed
 
 __all__ = ["connect", "connect_feed"]
 
@@ -16,7 +17,9 @@ __all__ = ["connect", "connect_feed"]
 
 
 async def connect(
-    loop: asyncio.AbstractEventLoop, protocol: asyncio.Protocol, sock: _socket.socket | Carrier
+    loop: asyncio.AbstractEventLoop,
+    protocol: asyncio.Protocol,
+    sock: _socket.socket | ServerConnection,
 ) -> None:
     """Make a transport for a connection, and give it to the protocol."""
     if not isinstance(sock, _socket.socket):

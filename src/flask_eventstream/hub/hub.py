@@ -11,7 +11,6 @@ from __future__ import annotations
 import _socket
 import asyncio
 import contextlib
-import functools
 import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -28,16 +27,19 @@ from flask_eventstream.event import (
     encode_retry,
 )
 from flask_eventstream.framing import rewrite_head, says_http_1_1, status_of
+from flask_eventstream.hub.adoption import Adoption
 from flask_eventstream.hub.catchup import CatchUp
 from flask_eventstream.hub.connecting import connect, connect_feed
 from flask_eventstream.hub.fanout import FanOut
+from flask_eventstream.hub.feed import Feed
 from flask_eventstream.hub.groups import Group, Groups
 from flask_eventstream.hub.head_reader import HeadReader
+from flask_eventstream.hub.observer import Observer, Unobserved
+from flask_eventstream.hub.request import StreamRequest
 from flask_eventstream.hub.shared_pages import SharedPages
 from flask_eventstream.hub.splice import Splice
-from flask_eventstream.hub.stream import Adoption, Feed, Stream
+from flask_eventstream.hub.stream import Stream
 from flask_eventstream.log.entries import Entry, Replay, UpToDate
-from flask_eventstream.process import start_os_thread
 
 __all__ = ["Hub", "Stats"]
 
@@ -88,6 +90,7 @@ class Hub:
         max_streams: How many streams it may hold.
         random: A number from 0 to 1, to spread reconnects.
         released: Called with the descriptor of each client that is gone, before it is closed.
+        observer: Told what happens to streams.
     """
 
     def __init__(
@@ -99,6 +102,7 @@ class Hub:
         max_streams: int,
         random: Callable[[], float],
         released: Callable[[int], object],
+        observer: Observer | None = None,
     ) -> None:
         self.loop = loop
         self._broker = broker
@@ -106,6 +110,7 @@ class Hub:
         self._max_streams = max_streams
         self._random = random
         self._released = released
+        self._observer = observer or Unobserved()
         self._streams: dict[Stream, tuple[str, ...]] = {}
         self._groups = Groups()
         self._waiting: dict[str, set[Splice]] = {}
@@ -139,35 +144,39 @@ class Hub:
 
     def adopt(self, adoption: Adoption) -> None:
         """Take a stream over and open it."""
+        request = adoption.request
         self._opened += 1
+        self._observer.opened(request.reader, request.channels)
         stream = Stream(self, adoption)
         refused = self._stopped or len(self._streams) >= self._max_streams
-        self._streams[stream] = adoption.channels
+        self._streams[stream] = request.channels
         # Counted here because `lost` takes it back, also of a stream that never got far.
-        self._readers.update(adoption.channels)
+        self._readers.update(request.channels)
         self._empty.clear()
         if self._beat is None:
             self._beat = self.loop.call_later(self._config.heartbeat_s * _TICK, self._tick)
         stream.opening = self.loop.create_task(self._open(stream, adoption, refused=refused))
 
     async def _open(self, stream: Stream, adoption: Adoption, *, refused: bool) -> None:
+        request = adoption.request
         try:
             await connect(self.loop, stream, adoption.client)
             stream.set_max_buffer(self._config.max_buffer_bytes)
-            stream.ends_at_s = self._end_of_life(adoption.lifetime_s)
-            if adoption.sink is not None:
-                head = adoption.head or await HeadReader(self.loop, adoption.sink).head
+            stream.ends_at_s = self._end_of_life(request.lifetime_s)
+            if adoption.head_pair is not None:
+                head = adoption.head or await HeadReader(self.loop, adoption.head_pair).head
                 self._frame(stream, head, may_chunk=adoption.may_chunk)
             if refused:
+                self._observer.refused(stream.reader, EndReason.REFUSED.value)
                 stream.end(EndReason.REFUSED, encode_retry(self._spread_ms()) + COMMENT)
             if stream.reason is not None:
                 return
-            padding = encode_padding(adoption.padding_bytes)
+            padding = encode_padding(request.padding_bytes)
             preamble = padding + encode_retry(self._config.retry_ms) + COMMENT
             if adoption.feed is not None:
-                await self._feed(stream, adoption, adoption.feed, preamble)
+                await self._feed(stream, adoption.feed, preamble)
             else:
-                await self._follow(stream, adoption, preamble)
+                await self._follow(stream, request, preamble)
         except asyncio.CancelledError:
             stream.cut(EndReason.LEFT)
         except Exception:
@@ -193,22 +202,20 @@ class Hub:
             stream.head = rewrite_head(head) if head else b""
             stream.end(EndReason.NO_HEAD)
 
-    async def _feed(
-        self, stream: Stream, adoption: Adoption, feed: _socket.socket, preamble: bytes
-    ) -> None:
+    async def _feed(self, stream: Stream, feed: _socket.socket, preamble: bytes) -> None:
         stream.write(preamble)
         stream.opened = True
-        stream.feed = Feed(stream, failed=adoption.feed_failed, now_s=self.loop.time())
-        await connect_feed(self.loop, stream.feed, feed)
+        stream.feed = protocol = Feed(stream, now_s=self.loop.time())
+        await connect_feed(self.loop, protocol, feed)
 
-    async def _follow(self, stream: Stream, adoption: Adoption, preamble: bytes) -> None:
+    async def _follow(self, stream: Stream, request: StreamRequest, preamble: bytes) -> None:
         """Replay what the client missed, then make it live (see splice.py)."""
-        channels, standing = adoption.channels, adoption.standing
+        channels, standing = request.channels, request.standing
         catch_up = CatchUp(
             channels,
-            adoption.after,
+            request.after,
             preamble=preamble,
-            tells_position=adoption.tells_position,
+            tells_position=request.tells_position,
         )
         if isinstance(standing, UpToDate) and self._listening().follow(standing):
             stream.write(catch_up.page(standing.page))
@@ -216,7 +223,7 @@ class Hub:
             self._join(stream, channels, catch_up)
             return
         # From its request on, however late it is here.
-        after = standing.page.position if isinstance(standing, UpToDate) else adoption.after
+        after = standing.page.position if isinstance(standing, UpToDate) else request.after
         splice = Splice(after)
         self._wait(splice, channels)
         page = self.loop.create_task(self._first_page(splice, channels))
@@ -326,8 +333,7 @@ class Hub:
             stream.opening.cancel()
         if channels:
             self._leave(stream, channels)
-        if stream.on_end is not None:
-            start_os_thread(functools.partial(stream.on_end, reason))
+        self._observer.closed(stream.reader, channels, reason)
         if not self._streams:
             self._empty.set()
             self.loop.call_later(_LINGER_S, self._rest)

@@ -6,77 +6,45 @@ to the hub's loop. There are thousands of them, so they hold little.
 
 from __future__ import annotations
 
-import _socket
 import asyncio
 import contextlib
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Protocol, cast
 
 from flask_eventstream.errors import EndReason
 from flask_eventstream.event import COMMENT
 from flask_eventstream.framing import LAST_CHUNK, encode_chunk
-from flask_eventstream.log.entries import Missed, UpToDate
+from flask_eventstream.hub.adoption import Adoption
 
-__all__ = ["BEGIN", "Adoption", "Carrier", "Feed", "Keeper", "Stream"]
-
-#: What the hub writes to a pump when the stream is open.
-BEGIN = b"!"
+__all__ = ["ByHand", "Stream", "StreamOwner"]
 
 #: What a client may send after its request before it is shown the door. Browsers send nothing;
 #: the rest of a body that the view did not read may still arrive.
 _MAX_JUNK_BYTES = 64 * 1024
 
 
-class Carrier(Protocol):
-    """A connection that stays with its server, which writes to it for us. No descriptor is ours."""
-
-    def connect(self, protocol: asyncio.Protocol) -> None:
-        """Be the protocol's transport from now on. On the hub's loop."""
-
-    def fileno(self) -> int:
-        """-1, as a socket says that has none."""
-
-    def detach(self) -> object:
-        """Nothing, as there is nothing to forget."""
-
-
-@dataclass(frozen=True, slots=True)
-class Adoption:
-    """The message that gives a stream to a hub. Whoever sends it owns nothing of it any more."""
-
-    client: _socket.socket | Carrier
-    """The client's connection, or our end of a pair whose other end a worker thread reads."""
-    sink: _socket.socket | None
-    """Where the server writes its response head; ``None`` where the server sends the head."""
-    head: bytes = b""
-    """The head, where the server has written it to the sink already; nothing more is to come."""
-    channels: tuple[str, ...] = ()
-    """Sorted, each once. Empty where a feed writes the stream."""
-    after: str | None = None
-    """The client's last event ID; ``None`` for a fresh stream."""
-    standing: Missed | UpToDate = field(default_factory=Missed)
-    """Where the log stood at the request, if the client has everything up to there."""
-    may_chunk: bool = False
-    """True where the client, and what lies between, understands chunks."""
-    tells_position: bool = False
-    """True where the client understands a block that only sets the last event ID."""
-    padding_bytes: int = 0
-    lifetime_s: float = 0.0
-    """Seconds until the stream ends with `EndReason.AGE`; 0 is never."""
-    feed: _socket.socket | None = None
-    """What arrives here is the stream, instead of channels."""
-    feed_failed: Callable[[], bool] = bool
-    """Asked when the feed ends: True where its source raised."""
-    on_end: Callable[[EndReason], object] | None = None
-    """Called once, on a thread of its own."""
-
-
-class Keeper(Protocol):
-    """Who keeps streams: told once of each that is gone."""
+class StreamOwner(Protocol):
+    """Who has streams: told once of each that is gone."""
 
     def lost(self, stream: Stream) -> None:
         """The stream's connection is closed; ``stream.reason`` says why."""
+
+
+class ByHand(Protocol):
+    """What writes a stream that has no channels (feed.py), as the stream sees it."""
+
+    wrote_at_s: float
+
+    def beat(self, now_s: float) -> None:
+        """Write a heartbeat, if this is the moment for one."""
+
+    def pause(self) -> None:
+        """The client takes nothing at present."""
+
+    def resume(self) -> None:
+        """It takes it again."""
+
+    def stop(self) -> None:
+        """Nobody reads the stream any more."""
 
 
 class Stream(asyncio.Protocol):
@@ -85,28 +53,28 @@ class Stream(asyncio.Protocol):
     __slots__ = (
         "_drained",
         "_junk_bytes",
-        "_keeper",
+        "_owner",
         "_transport",
         "chunked",
         "ends_at_s",
         "fd",
         "feed",
         "head",
-        "on_end",
         "opened",
         "opening",
         "paused",
+        "reader",
         "reason",
     )
 
-    def __init__(self, keeper: Keeper, adoption: Adoption) -> None:
-        self._keeper = keeper
+    def __init__(self, owner: StreamOwner, adoption: Adoption) -> None:
+        self._owner = owner
         self._transport: asyncio.Transport | None = None
         self._drained: asyncio.Future[None] | None = None
         self._junk_bytes = 0
         self.fd = adoption.client.fileno()
-        self.on_end = adoption.on_end
-        self.feed: Feed | None = None
+        self.reader = adoption.request.reader
+        self.feed: ByHand | None = None
         self.head = b""
         """The response head; leaves before the first write."""
         self.chunked = False
@@ -219,7 +187,7 @@ class Stream(asyncio.Protocol):
         self._wake()
         if self.feed is not None:
             self.feed.stop()
-        self._keeper.lost(self)
+        self._owner.lost(self)
 
     def set_max_buffer(self, size_bytes: int) -> None:
         """What may wait for the client before it counts as slow."""
@@ -229,61 +197,3 @@ class Stream(asyncio.Protocol):
     def _wake(self) -> None:
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
-
-
-class Feed(asyncio.Protocol):
-    """The other end of a pump's socket: what comes out of it goes to one stream.
-
-    The socket pair is the back-pressure: while the client reads slowly, nothing is read here, and
-    the pump's thread waits in its ``send``.
-    """
-
-    __slots__ = ("_at_line_start", "_failed", "_stream", "_transport", "stopped", "wrote_at_s")
-
-    def __init__(self, stream: Stream, *, failed: Callable[[], bool], now_s: float) -> None:
-        self._stream = stream
-        self._failed = failed
-        self._transport: asyncio.Transport | None = None
-        self.stopped = False
-        """True when the client left, perhaps while this was connected."""
-        self._at_line_start = True
-        self.wrote_at_s = now_s
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The loop has the socket."""
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
-        if not self.stopped:
-            self._transport.write(BEGIN)
-
-    def data_received(self, data: bytes) -> None:
-        """Pass on what the pump wrote."""
-        self._at_line_start = data.endswith(b"\n")
-        self.wrote_at_s = asyncio.get_running_loop().time()
-        self._stream.write(data)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The pump closed its end: the iterable is exhausted, or raised."""
-        self._transport = None
-        self._stream.end(EndReason.FAILED if exc or self._failed() else EndReason.FINISHED)
-
-    def beat(self, now_s: float) -> None:
-        """Write a heartbeat, unless a frame is half written or the client has enough to read."""
-        if self._at_line_start and not self._stream.paused:
-            self._stream.write(COMMENT)
-            self.wrote_at_s = now_s
-
-    def pause(self) -> None:
-        """Read no more of the pump."""
-        if self._transport is not None and self._transport.is_reading():
-            self._transport.pause_reading()
-
-    def resume(self) -> None:
-        """Read the pump again."""
-        if self._transport is not None and not self._transport.is_reading():
-            self._transport.resume_reading()
-
-    def stop(self) -> None:
-        """Nobody reads the stream any more: the pump's next write fails."""
-        self.stopped = True
-        if self._transport is not None:
-            self._transport.abort()

@@ -20,7 +20,7 @@ import zlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-__all__ = ["Position", "compose", "decompose"]
+__all__ = ["After", "Earliest", "Now", "Position", "Start", "compose", "decompose"]
 
 _FORM = re.compile(r"([a-z0-9]{8,16})-(0|[1-9][0-9]{0,18})", re.ASCII)
 
@@ -40,6 +40,28 @@ class Position:
         """The position that ``text`` is, or ``None`` where it is something else."""
         match = _FORM.fullmatch(text)
         return cls(match[1], int(match[2])) if match else None
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """Begin with what comes after the request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Earliest:
+    """Begin with the oldest entry that the log still has."""
+
+
+@dataclass(frozen=True, slots=True)
+class After:
+    """Begin right after an event."""
+
+    id: str
+    """The client's last event ID: an event's own id, or a position. Whatever a client sends."""
+
+
+#: Where a reader begins.
+Start = Now | Earliest | After
 
 
 def compose(positions: Mapping[str, str]) -> str:

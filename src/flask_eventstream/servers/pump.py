@@ -13,7 +13,7 @@ import socket
 from collections.abc import Callable, Iterable
 
 from flask_eventstream.event import Event
-from flask_eventstream.hub.stream import BEGIN
+from flask_eventstream.hub.feed import FEED_FAILED, FEED_OPEN
 from flask_eventstream.process import start_app_thread
 
 __all__ = ["Pump", "close_source", "raw_socket"]
@@ -34,14 +34,9 @@ class Pump:
         self._source = source
         self._to_event = to_event
         self._started = False
-        self._failed = False
         ours, self._socket = socket.socketpair()
         self._socket.settimeout(None)  # whatever socket.setdefaulttimeout was told
         self.hub_end = raw_socket(ours)
-
-    def has_failed(self) -> bool:
-        """True where the iterable raised."""
-        return self._failed
 
     def start(self) -> None:
         """Start the thread. It waits for the hub's word.
@@ -63,7 +58,7 @@ class Pump:
             finally:
                 close_source(self._source)
         except Exception:
-            self._failed = True
+            self._send(FEED_FAILED)
             _LOGGER.exception("The iterable behind an event stream raised; the stream ends")
         finally:
             with contextlib.suppress(OSError):
@@ -83,7 +78,7 @@ class Pump:
 
     def _may_begin(self) -> bool:
         try:
-            return bool(self._socket.recv(len(BEGIN)))
+            return bool(self._socket.recv(len(FEED_OPEN)))
         except OSError:
             return False  # the stream was refused
 

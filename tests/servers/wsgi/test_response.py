@@ -24,7 +24,7 @@ from flask import (
 )
 
 from flask_eventstream import Event, EventStream
-from flask_eventstream.hub.stream import Adoption
+from flask_eventstream.hub.adoption import Adoption
 from flask_eventstream.servers.wsgi import response as wsgi
 from harness.hand_server import HandServer, Page
 from harness.process import descriptors
@@ -779,7 +779,7 @@ def test_a_held_thread_is_given_back(
     with Held(app, environ_overrides={"wsgi.multithread": multithread}) as held:
         held.until(lambda page: page.parser.comments, "the first byte")
 
-    assert [adoption.lifetime_s for adoption in adopted] == [lifetime_s]
+    assert [adoption.request.lifetime_s for adoption in adopted] == [lifetime_s]
 
 
 def test_a_held_head_opens_nothing(app: Flask, events: EventStream) -> None:
@@ -797,7 +797,7 @@ def test_callbacks_of_a_held_response_run_once(
 ) -> None:
     """`call_on_close` callbacks of a held response run once, when it is closed."""
     calls: list[str] = []
-    monkeypatch.setattr("flask_eventstream.hub.hub.start_os_thread", lambda target: target())
+    monkeypatch.setattr("flask_eventstream.hub.callbacks.start_os_thread", lambda target: target())
 
     @app.after_request
     def watch(response: Response) -> Response:

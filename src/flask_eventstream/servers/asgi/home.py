@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from flask_eventstream.hub.adoption import Adoption
 from flask_eventstream.hub.hub import Hub
-from flask_eventstream.hub.stream import Adoption
 from flask_eventstream.process import register_at_fork
 from flask_eventstream.state import AppState
 

@@ -88,7 +88,7 @@ class AsgiTransport(asyncio.Transport):
             if self._protocol is not None:
                 self._loop.call_soon(self._protocol.connection_lost, error)
 
-    # ---- what the hub does: a Carrier
+    # ---- what the hub does: a ServerConnection
 
     def connect(self, protocol: asyncio.Protocol) -> None:
         """Be the protocol's transport."""

@@ -12,16 +12,14 @@ import _socket
 import contextlib
 import errno
 import functools
-import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from flask_eventstream.errors import EndReason
 from flask_eventstream.event import COMMENT, Event, encode_retry
-from flask_eventstream.hub.stream import Adoption, Carrier
+from flask_eventstream.hub.adoption import Adoption, ServerConnection
+from flask_eventstream.hub.request import StreamRequest
 from flask_eventstream.hub.thread import HubThread, can_run, hub_thread
-from flask_eventstream.log.entries import Missed, UpToDate
 from flask_eventstream.servers.diagnosis import diagnose
 from flask_eventstream.servers.pump import Pump, close_source
 from flask_eventstream.servers.wsgi.held import Held
@@ -31,8 +29,6 @@ from flask_eventstream.servers.wsgi.swap import swap
 from flask_eventstream.state import SLOT, AppState, Slot
 
 __all__ = ["EventStreamResponse", "Opening"]
-
-_LOGGER = logging.getLogger("flask_eventstream")
 
 #: Milliseconds for which sent bytes may stay unacknowledged: a host that vanished is noticed two
 #: heartbeats later, not after the kernel's quarter of an hour (RFC 5482).
@@ -52,11 +48,7 @@ class Opening:
     """What a view decided about a stream."""
 
     state: AppState
-    channels: tuple[str, ...] = ()
-    after: str | None = None
-    standing: Missed | UpToDate = field(default_factory=Missed)
-    tells_position: bool = False
-    padding_bytes: int = 0
+    request: StreamRequest
     source: Iterable[object] | None = None
     """Instead of channels: the application's own iterable."""
     to_event: Callable[[object], Event] = Event
@@ -135,9 +127,8 @@ class EventStreamResponse:
                 raise
         slot.state = opening.state
         slot.adoption = self._adoption(
-            slot.carrier,
+            slot.connection,
             pump=pump,
-            lifetime_s=opening.state.config.stream_lifetime_s,
             callbacks=getattr(self, "_on_close", []),
         )
         start_response(self.status, headers.to_wsgi_list())  # type: ignore[attr-defined]
@@ -170,7 +161,6 @@ class EventStreamResponse:
             connection,
             sink=sink,
             pump=pump,
-            lifetime_s=self.opening.state.config.stream_lifetime_s,
             chunks=server.may_chunk(),
         )
 
@@ -233,7 +223,7 @@ class EventStreamResponse:
         *,
         sink: _socket.socket | None,
         pump: Pump | None,
-        lifetime_s: float,
+        lifetime_s: float | None = None,
         head: bytes = b"",
         chunks: bool = False,
     ) -> None:
@@ -250,14 +240,15 @@ class EventStreamResponse:
         try:
             run.call(self.opening.state.adopt, run, adoption)
         except RuntimeError as error:
+            self.opening.state.callbacks.forget(adoption.request.reader)
             raise _Busy(str(error)) from error
 
     def _adoption(
         self,
-        client: _socket.socket | Carrier,
+        client: _socket.socket | ServerConnection,
         *,
         pump: Pump | None,
-        lifetime_s: float,
+        lifetime_s: float | None = None,
         callbacks: list[Any],
         sink: _socket.socket | None = None,
         head: bytes = b"",
@@ -265,21 +256,16 @@ class EventStreamResponse:
     ) -> Adoption:
         opening = self.opening
         opening.state.say_if_full()
+        request = opening.request
+        # They run when the stream ends; nothing else of the response is kept.
+        opening.state.callbacks.expect(request.reader, callbacks)
         return Adoption(
             client=client,
-            sink=sink,
+            request=request if lifetime_s is None else request.lasting(lifetime_s),
+            head_pair=sink,
             head=head,
-            channels=opening.channels,
-            after=opening.after,
-            standing=opening.standing,
             may_chunk=chunks,
-            tells_position=opening.tells_position,
-            padding_bytes=opening.padding_bytes,
-            lifetime_s=lifetime_s,
             feed=pump.hub_end if pump else None,
-            feed_failed=pump.has_failed if pump else bool,
-            # They run when the stream ends; nothing else of the response is kept.
-            on_end=functools.partial(_run_all, callbacks) if callbacks else None,
         )
 
     def _say(self, environ: Mapping[str, Any], **found: object) -> None:
@@ -316,11 +302,3 @@ def _set_options(connection: _socket.socket) -> None:
             if hasattr(_socket, "TCP_USER_TIMEOUT"):  # Linux
                 patience = _socket.TCP_USER_TIMEOUT
                 connection.setsockopt(_socket.IPPROTO_TCP, patience, _USER_TIMEOUT_MS)
-
-
-def _run_all(callbacks: list[Callable[[], object]], _reason: EndReason) -> None:
-    for callback in callbacks:
-        try:
-            callback()
-        except Exception:
-            _LOGGER.exception("A callback at the end of an event stream raised")
