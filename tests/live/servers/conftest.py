@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from live.servers.deployed import SNIPPETS
 from live.servers.kinds import HANDED_OFF, Kind
 from live.site import Site, run_site
 
@@ -31,3 +34,10 @@ def launch(launch: Callable[..., Site]) -> Callable[..., Site]:
         return launch(kind.kind, options=options, env=kind.env, **more)
 
     return launch_kind
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where a deployed application lies, as short as a Unix socket's path must be."""
+    shutil.copy(SNIPPETS / "hello.py", tmp_path)
+    return tmp_path

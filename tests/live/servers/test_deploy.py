@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import configparser
 import json
-import os
 import re
-import shutil
-import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -22,51 +15,14 @@ from harness.nginx import run_nginx
 from harness.ports import accepts, free_port
 from harness.streams import Reader, post
 from harness.waiting import wait_until
+from live.servers.deployed import DOCS, SNIPPETS, activated, running, shop_units
 
-DOCS = Path(__file__).parents[3] / "docs"
-SNIPPETS = DOCS / "snippets"
 BLOCK = re.compile(r"<!-- docs/snippets/(\S+) -->\n```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SHOWN = [
     block
     for page in sorted((DOCS / "how-to").glob("deploy-*.md"))
     for block in BLOCK.findall(page.read_text(encoding="utf-8"))
 ]
-# Where the environment's own programs are, as a unit's or a container's PATH would say.
-PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-STOP_WITHIN_S = 10
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Where the application lies, as short as a Unix socket's path must be."""
-    shutil.copy(SNIPPETS / "hello.py", tmp_path)
-    return tmp_path
-
-
-@contextmanager
-def running(command: list[str], folder: Path, ready: Callable[[], object]) -> Iterator[None]:
-    """Run a command in the folder until the block is left; SIGTERM must end it."""
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env={**os.environ, "PATH": PATH},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        wait_until(lambda: ready() or process.poll() is not None, within_s=30, what="the server")
-        assert process.poll() is None, (folder / "log").read_text()
-        yield
-        process.terminate()
-        process.wait(STOP_WITHIN_S)
-    finally:
-        print((folder / "log").read_text())
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait(STOP_WITHIN_S)
 
 
 def assert_streams(port: int) -> None:
@@ -114,14 +70,11 @@ def test_the_command_for_waitress(folder: Path) -> None:
         assert_streams(port)
 
 
-def test_the_unit_behind_nginx(folder: Path) -> None:
-    """The unit's command and the server block that go together serve streams over HTTP/2."""
-    unit = configparser.ConfigParser(interpolation=None)
-    unit.optionxform = str  # type: ignore[assignment,method-assign]
-    unit.read(SNIPPETS / "shop.service", encoding="utf-8")
-    command = unit["AppState"]["ExecStart"].replace("/srv/shop/.venv/bin/", "")
-
-    assert_streams_behind_nginx(command.split(), SNIPPETS / "nginx-unix.conf", folder)
+def test_the_units_behind_nginx(folder: Path) -> None:
+    """The units' command, at the socket, and their server block serve streams over HTTP/2."""
+    command, socket_of_shop = shop_units(folder)
+    with socket_of_shop as listening, activated(command, folder, listening):
+        assert_streams_behind_nginx(None, SNIPPETS / "nginx-unix.conf", folder)
 
 
 def test_uwsgi_behind_nginx(folder: Path) -> None:
@@ -133,7 +86,7 @@ def test_uwsgi_behind_nginx(folder: Path) -> None:
     assert_streams_behind_nginx(command, SNIPPETS / "nginx-uwsgi.conf", folder)
 
 
-def assert_streams_behind_nginx(command: list[str], block: Path, folder: Path) -> None:
+def assert_streams_behind_nginx(command: list[str] | None, block: Path, folder: Path) -> None:
     pem, port = make_certificate(folder), free_port()
     server = block.read_text(encoding="utf-8")
     for shown, real in (
@@ -144,11 +97,10 @@ def assert_streams_behind_nginx(command: list[str], block: Path, folder: Path) -
     ):
         assert shown in server
         server = server.replace(shown, str(real))
-    command = [word.replace("/run/shop", str(folder)) for word in command]
     url = f"https://127.0.0.1:{port}"
     with ExitStack() as stack:
-        ready = (folder / "shop.sock").exists
-        stack.enter_context(running(command, folder, ready))
+        if command is not None:
+            stack.enter_context(running(command, folder, (folder / "shop.sock").exists))
         stack.enter_context(run_nginx(server, folder=folder, port=port))
         stream = stack.enter_context(Curl(f"{url}/stream", certificate=pem.certificate))
         stream.wait_for("\n:\n", within_s=30)
