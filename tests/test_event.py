@@ -7,21 +7,25 @@ from __future__ import annotations
 
 import json
 import re
+from collections import UserString
 from collections.abc import Iterator
 from decimal import Decimal
+from enum import Enum, IntEnum
 from itertools import pairwise
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from markupsafe import Markup
+from werkzeug.local import LocalProxy
 
 from flask_eventstream import event as event_module
 from flask_eventstream.errors import InvalidEvent
 from flask_eventstream.event import (
     COMMENT,
     RESET,
-    STREAM_END,
     Event,
     encode_channels_event,
     encode_id,
@@ -29,6 +33,7 @@ from flask_eventstream.event import (
     encode_retry,
     use_json_dumps,
 )
+from flask_eventstream.log.position import Position, compose
 from harness.event_stream import Dispatched, EventStreamParser
 
 # Everything that UTF-8 can carry, with what breaks careless encoders made likely.
@@ -39,9 +44,64 @@ TEXT = st.text(
     )
 )
 LINE = TEXT.map(lambda text: re.sub("[\r\n\0]", "", text))
-TYPES = LINE.filter(lambda text: text not in {RESET, STREAM_END})
+RESERVED = (
+    *("stream-reset", "stream-end", "stream-expired", "stream-error", "run-end"),
+    *("presence-state", "presence-join", "presence-leave", "presence-count"),
+)
+TYPES = LINE.filter(
+    lambda text: text not in {*RESERVED, "error", "open"} and len(text.encode()) <= 200
+)
 PRINTABLE = LINE.map(lambda text: re.sub("[\0-\x1f\x7f]", "", text).strip(" "))
 IDS = PRINTABLE.filter(lambda text: len(text.encode()) <= 800)
+
+
+class Kind(str, Enum):
+    """Types as many applications keep them."""
+
+    SOLD = "sold"
+
+
+class Plain(Enum):
+    """An Enum that is no text by itself, and one within."""
+
+    SOLD = "sold"
+    NESTED = Kind.SOLD
+    NONE = None
+    YES = True
+
+
+class Number(IntEnum):
+    """Numbers with names."""
+
+    SEVEN = 7
+
+
+class Lazy:
+    """A lazy string, as Flask-Babel and WTForms make them: whatever it is asked, a text answers."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __str__(self) -> str:
+        return self._text
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(str(self), name)
+
+
+#: What has one obvious text, and that text.
+TEXTS: list[tuple[Any, str]] = [
+    *((Kind.SOLD, "sold"), (Plain.SOLD, "sold"), (Plain.NESTED, "sold"), (Number.SEVEN, "7")),
+    *((Lazy("x"), "x"), (LocalProxy(lambda: "x"), "x"), (UserString("x"), "x"), (Markup("x"), "x")),
+    *((0, "0"), (7, "7"), (-1, "-1"), (10**700, "1" + "0" * 700)),
+    *((1.5, "1.5"), (1e300, "1e+300"), (-0.0, "-0.0"), (Decimal("1.50"), "1.50")),
+    (UUID(int=5), "00000000-0000-0000-0000-000000000005"),
+]
+#: What has none, or several.
+NO_TEXTS: list[Any] = [
+    *(True, False, b"x", bytearray(b"x"), [], ("x",), {}, object(), Plain.NONE, Plain.YES),
+    *(float("nan"), float("inf"), Decimal("nan"), Decimal("-inf"), 1j, 10**5000),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -170,7 +230,11 @@ def test_size_counts_bytes(data: Any, size_bytes: int) -> None:
 
 @given(
     st.recursive(
-        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXT,
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats(allow_nan=False, allow_infinity=False)
+        | TEXT,
         lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner),
     ).filter(lambda value: not isinstance(value, str))
 )
@@ -210,18 +274,80 @@ def test_an_event_is_a_value() -> None:
         Event("x").data = "y"  # type: ignore[misc]
 
 
+@pytest.mark.parametrize("field", ["type", "id"])
 @pytest.mark.parametrize(
-    ("given", "kept"), [("", None), (0, "0"), (7, "7"), (-1, "-1"), ("ä\u2028ö", "ä\u2028ö")]
+    ("given", "text"),
+    [pair for pair in TEXTS if len(pair[1]) <= 200],
+    ids=lambda value: str(value)[:20],
 )
-def test_ids_become_text(given: Any, kept: str | None) -> None:
-    """Numbers may be ids, as they could in the older extensions; an empty one is none."""
-    assert Event("x", id=given).id == kept
+def test_what_has_one_obvious_text_becomes_it(field: str, given: Any, text: str) -> None:
+    """Numbers, UUIDs, lazy strings and members of an Enum may be types and ids."""
+    event = Event("x", **{field: given})
+
+    assert getattr(event, field) == text
+    assert type(getattr(event, field)) is str
+
+
+@pytest.mark.parametrize("field", ["type", "id"])
+@pytest.mark.parametrize("given", NO_TEXTS, ids=lambda value: type(value).__name__)
+def test_what_has_no_obvious_text_is_refused(field: str, given: Any) -> None:
+    """Where nobody can tell which text is meant, the field is refused with its value's kind."""
+    why = f"event {field} .*: must be text or a number, not {type(given).__name__}"
+    with pytest.raises(InvalidEvent, match=why):
+        Event("x", **{field: given})
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        *((Kind.SOLD, "sold"), (Lazy("x"), "x"), (Markup("<b>"), "<b>"), (UserString("x"), "x")),
+        (LocalProxy(lambda: "x"), "x"),
+    ],
+)
+def test_data_that_stands_for_text_is_text(data: Any, text: str) -> None:
+    """A lazy string, or a member of a text Enum, is sent as its text, without quotes."""
+    event = Event(data)
+
+    assert (event.data, type(event.data), event.is_json) == (text, str, False)
+
+
+def test_a_dictionary_is_never_text() -> None:
+    """A dictionary that answers whatever attribute it is asked for is still an object."""
+
+    class Bag(dict[str, Any]):
+        """Such as some packages have."""
+
+        def __getattr__(self, name: str) -> Any:
+            return lambda: name
+
+        def __str__(self) -> str:
+            return "bag"
+
+    assert Event(Bag(a=1)).data == '{"a": 1}'
+
+
+@pytest.mark.parametrize("text", ["", "ä\u2028ö", "x" * 800, "order-20261125-17", "customer-17"])
+def test_ids_are_kept(text: str) -> None:
+    """An id is sent as it is; an empty one is none."""
+    assert Event("x", id=text).id == (text or None)
 
 
 def test_an_empty_type_is_none() -> None:
     """An empty type is the default type, as in the specification."""
     assert Event("x", type="").type is None
     assert Event("x", type="").encode() == b"data: x\n\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "retry"),
+    [
+        *((1000, 1000), ("1000", 1000), (1000.0, 1000), (Number.SEVEN, 7), (Decimal(5), 5)),
+        *((Lazy("5"), 5), ("", None), (2**31 - 1, 2**31 - 1)),
+    ],
+)
+def test_whole_numbers_are_milliseconds(given: Any, retry: int | None) -> None:
+    """A retry may be a number as text, as settings and forms have it."""
+    assert Event("x", retry=given).retry == retry
 
 
 def test_retry_zero_is_sent() -> None:
@@ -278,19 +404,43 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
             " shorten it"
         ),
     ),
-    "bytes as id": ({"id": b"1"}, "event id b'1': must be text or a number, not bytes"),
-    "bool as id": ({"id": True}, "event id True: must be text or a number, not bool"),
-    "number as type": ({"type": 5}, "event type 5: must be text, not int"),
-    "reset as type": (
-        {"type": "stream-reset"},
+    "long number as id": (
+        {"id": 10**5000},
+        "event id <int>: must be text or a number, not int",
+    ),
+    "long type": (
+        {"type": "x" * 201},
+        (f"event type '{'x' * 58}…: is longer than 200 bytes and meant to be a name: shorten it"),
+    ),
+    "position as id": (
+        {"id": "0badcafe-17"},
         (
-            "event type 'stream-reset': is how the stream itself speaks: choose another name, or"
-            " use sse.end(channel)"
+            "event id '0badcafe-17': could be a position in a log, which has this form: put a word"
+            " in front, as order-…"
         ),
     ),
+    "error as type": (
+        {"type": "error"},
+        (
+            "event type 'error': is what an EventSource says itself, of its connection: choose"
+            " another name"
+        ),
+    ),
+    "reset as type": (
+        {"type": "stream-reset"},
+        ("event type 'stream-reset': is how the stream itself speaks: choose another name"),
+    ),
     "text as retry": (
-        {"retry": "5"},
-        "event retry '5': must be a whole number of milliseconds, not str",
+        {"retry": "soon"},
+        "event retry 'soon': must be a whole number of milliseconds, not str",
+    ),
+    "long retry": (
+        {"retry": 2**31},
+        "event retry 2147483648: must be 2147483647 milliseconds at the most",
+    ),
+    "endless retry": (
+        {"retry": 10**5000},
+        "event retry <int>: must be a whole number of milliseconds, not int",
     ),
     "fraction as retry": (
         {"retry": 1.5},
@@ -315,6 +465,13 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
             " text"
         ),
     ),
+    "no number": (
+        {"data": {"a": [float("nan")]}},
+        (
+            "event data {'a': [nan]}: can't be made JSON (JSON has no NaN, and no browser reads it;"
+            " None becomes null): publish text, or teach the app's JSON provider"
+        ),
+    ),
     "no JSON": (
         {"data": {1, 2}},
         (
@@ -336,11 +493,67 @@ def test_what_is_refused(name: str) -> None:
     assert str(caught.value) == text
 
 
-@pytest.mark.parametrize("name", [RESET, STREAM_END])
+@pytest.mark.parametrize("name", RESERVED)
 def test_the_streams_own_types_are_refused(name: str) -> None:
     """An application can't send what pages take for the stream's own word."""
     with pytest.raises(InvalidEvent, match="is how the stream itself speaks"):
         Event("x", type=name)
+
+
+@pytest.mark.parametrize("name", ["error", "open", Lazy("error")])
+def test_the_event_sources_own_types_are_refused(name: Any) -> None:
+    """An application can't fire a page's `onerror` or `onopen`."""
+    with pytest.raises(InvalidEvent, match="is what an EventSource says itself"):
+        Event("x", type=name)
+
+
+@given(st.lists(st.integers(0, 10**18), min_size=1, max_size=4), st.binary(min_size=4, max_size=4))
+def test_no_own_id_is_a_position(sequences: list[int], epoch: bytes) -> None:
+    """Whatever a log hands out as a position, an application can't give to an event of its own."""
+    positions = {str(n): str(Position(epoch.hex(), n)) for n in sequences}
+
+    for position in (*positions.values(), compose(positions)):
+        with pytest.raises(InvalidEvent, match="could be a position"):
+            Event("x", id=position)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("depth", [0, 1, 5])
+def test_what_json_has_no_number_for_is_refused(number: float, depth: int) -> None:
+    """NaN and infinities, which no browser reads, are refused at any depth."""
+    data: Any = number
+    for _ in range(depth):
+        data = {"a": [data]}
+
+    with pytest.raises(InvalidEvent, match="no browser reads it"):
+        Event(data)
+
+
+def test_words_are_no_numbers() -> None:
+    """A text within the data may well say NaN or Infinity."""
+    assert Event(["NaN", {"Infinity": "-Infinity"}]).is_json
+
+
+def test_json_may_come_as_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A JSON provider that makes bytes, as orjson's do, is understood."""
+    monkeypatch.setattr(event_module, "_json_dumps", lambda data: json.dumps(data).encode())
+
+    assert Event({"a": 1}).data == '{"a": 1}'
+
+
+@pytest.mark.parametrize("error", [TypeError, ValueError, OverflowError, RecursionError])
+def test_data_that_a_provider_refuses_is_refused(
+    monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    """However a JSON provider says that it can't, the event is refused."""
+
+    def refuse(_data: object) -> str:
+        raise error("no")
+
+    monkeypatch.setattr(event_module, "_json_dumps", refuse)
+
+    with pytest.raises(InvalidEvent, match="can't be made JSON"):
+        Event({"a": 1})
 
 
 @pytest.mark.parametrize("field", ["type", "id"])

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections import UserString
 from collections.abc import Iterator
+from decimal import Decimal
+from enum import Enum
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
+from flask import Flask
 
+from flask_eventstream import EventStream
 from flask_eventstream.brokers import Broker, broker_from_url, check_channel
 from flask_eventstream.brokers.memory import MemoryBroker
 from flask_eventstream.brokers.sqlite.broker import SqliteBroker
@@ -22,6 +28,12 @@ from flask_eventstream.errors import (
 from flask_eventstream.event import Event
 from flask_eventstream.publisher import Publisher
 from harness.stage import has_ended
+
+
+class Room(str, Enum):
+    """Channels as an application may keep them."""
+
+    LOBBY = "lobby"
 
 
 @pytest.fixture
@@ -107,6 +119,19 @@ def test_the_largest_event_is_published(publisher: Publisher, data: str) -> None
     assert publisher.publish(data)
 
 
+@pytest.mark.parametrize(
+    "items", ["text", b"x", {"a": 1}, Event("x"), memoryview(b"x")], ids=lambda x: type(x).__name__
+)
+def test_one_is_not_several(
+    publisher: Publisher, broker: MemoryBroker, start: str, items: Any
+) -> None:
+    """`publish_many` of a single thing is refused, and does not publish its letters or keys."""
+    with pytest.raises(InvalidEvent, match="is one event, and publish_many takes several"):
+        publisher.publish_many(items)
+
+    assert published(broker, start) == []
+
+
 @pytest.mark.parametrize("data", ["x" * 11, "żżżżżx", Event("x" * 11), ["x" * 8]], ids=repr)
 def test_too_large_an_event_is_refused(
     publisher: Publisher, broker: MemoryBroker, start: str, data: Any
@@ -165,12 +190,35 @@ def test_text_can_be_a_channel(channel: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("channel", "name"),
+    [
+        *((42, "42"), (4.5, "4.5"), (b"caf\xc3\xa9", "café"), (Decimal("1.0"), "1.0")),
+        *((UserString("a"), "a"), (Room.LOBBY, "lobby")),
+        (UUID(int=5), "00000000-0000-0000-0000-000000000005"),
+    ],
+)
+def test_what_has_one_obvious_text_names_a_channel(
+    publisher: Publisher, broker: MemoryBroker, start: str, channel: Any, name: str
+) -> None:
+    """A primary key, whatever kind of number it is, names the channel that its text names."""
+    publisher.publish("1", channel=channel)
+    publisher.publish_many(["2"], channel=channel)
+
+    assert published(broker, start, name) == [Event("1"), Event("2")]
+    publisher.end(channel)
+    assert has_ended(broker, [name], None)
+
+
+@pytest.mark.parametrize(
     ("channel", "why"),
     [
         ("", "is empty: name a channel, or leave it out for 'sse'"),
-        (5, "must be text, not int"),
-        (None, "must be text, not NoneType"),
-        (b"a", "must be text, not bytes"),
+        (None, "must be text or a number, not NoneType: leave it out for 'sse'"),
+        (True, "must be text or a number, not bool"),
+        (float("nan"), "must be text or a number, not float"),
+        (["a"], "must be text or a number, not list"),
+        (b"\xff", "is bytes that are no UTF-8: give it as text"),
+        (b"a\n", "has a control character: use printable text"),
         ("a\nb", "has a control character: use printable text"),
         ("\0", "has a control character: use printable text"),
         ("\x7f", "has a control character: use printable text"),
@@ -211,6 +259,26 @@ def test_a_url_is_enough(tmp_path: Path) -> None:
     log = SqliteBroker(tmp_path / "events.db", retention=None, timeout_s=5).open_log(busy_s=1)
     assert [entry.position for entry in log.read(["sse"], first).entries] == [second]
     log.close()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [None, 5, Path("events.db"), b"sqlite:///events.db", EventStream(), Flask("x")],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_is_no_broker(given: Any) -> None:
+    """What is no URL, such as an application, is refused with what to give instead."""
+    why = f"a publisher of {type(given).__name__} reaches nobody: give it a URL such as"
+    with pytest.raises(InvalidConfig, match=why):
+        Publisher(given)
+
+
+@pytest.mark.parametrize("name", ["timeout_s", "max_event_bytes"])
+@pytest.mark.parametrize("value", ["5", None, 0, -1, True, float("nan")])
+def test_a_publishers_numbers_are_numbers(name: str, value: Any) -> None:
+    """A time-out or a bound that is no number above 0 is refused with its name."""
+    with pytest.raises(InvalidConfig, match=f"a publisher's {name} is .*a number above 0"):
+        Publisher("sqlite:///events.db", **{name: value})
 
 
 def test_memory_can_not_be_shared() -> None:

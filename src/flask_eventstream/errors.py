@@ -130,5 +130,8 @@ class EndReason(enum.Enum):
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001  an error's text must not raise; a long number's repr does
+        text = f"<{type(value).__name__}>"
     return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "…"

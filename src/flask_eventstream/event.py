@@ -7,9 +7,15 @@ whatever could break the framing (a line break in the type, a NUL in the id) was
 from __future__ import annotations
 
 import json
+import math
+import operator
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import Enum
 from typing import Any
+from uuid import UUID
 
 from flask_eventstream.errors import InvalidEvent
 
@@ -18,16 +24,37 @@ __all__ = [
     "RESET",
     "STREAM_END",
     "Event",
+    "Name",
+    "could_be_position",
     "encode_channels_event",
     "encode_id",
     "encode_padding",
     "encode_retry",
+    "obvious_text",
     "use_json_dumps",
 ]
+
+#: What has one obvious text, and so can be a type, an id, or the name of a channel.
+Name = str | int | float | Decimal | UUID | Enum
 
 #: Types that the stream itself speaks with; an application's event must not be taken for one.
 RESET = "stream-reset"
 STREAM_END = "stream-end"
+_OURS = (
+    *(RESET, STREAM_END, "stream-expired", "stream-error", "run-end"),
+    *("presence-state", "presence-join", "presence-leave", "presence-count"),
+)
+
+#: What an EventSource itself dispatches: a page's onerror would take our event for a lost
+#: connection, its onopen for a new one (WHATWG HTML 9.2.2).
+_EVENT_SOURCES = ("error", "open")
+
+#: Types that an application can't have, and why.
+_RESERVED = {
+    **dict.fromkeys(_OURS, "is how the stream itself speaks"),
+    **dict.fromkeys(_EVENT_SOURCES, "is what an EventSource says itself, of its connection"),
+    STREAM_END: "is how the stream itself speaks; sse.end(channel) ends a channel",
+}
 
 #: A heartbeat, and the first byte of a stream: a comment line and **no** blank line after it.
 #: Several parsers emit an empty event at each blank line once they saw an id (httpx-sse#35,
@@ -37,6 +64,22 @@ COMMENT = b":\n"
 #: A reader sends its last event ID back as a request header, and servers bound header lines at
 #: about 8 KiB (gunicorn: 8190). A tenth of that leaves room for the rest of the request.
 _MAX_ID_BYTES = 800
+
+#: Python prints no longer numbers, and no id is that long.
+_MAX_NUMBER_BITS = 10_000
+
+#: What JSON has itself. Dictionaries with attributes would say that they have any.
+_NEVER_LAZY = (int, float, dict, list, tuple)
+
+#: As long as the name of a channel may be. Limits on memory count data alone.
+_MAX_TYPE_BYTES = 200
+
+#: Timers count milliseconds in 32 bits with a sign, and fire at once beyond it (a month).
+_MAX_RETRY_MS = 2**31 - 1
+
+#: What the logs of this package write as positions (log/position.py). An own id of this form
+#: could be the position of another event, and whoever comes back with it would lose events.
+_POSITION = re.compile(r"[0-9a-f]{8}-(0|[1-9][0-9]{0,18})|m\.[0-9a-f]{8}_.*", re.ASCII)
 
 _FIRST_PRINTABLE = 32
 
@@ -60,11 +103,14 @@ def use_json_dumps(dumps: Callable[[Any], str]) -> None:
 class Event:
     """An event as an application publishes it.
 
+    Type and id may be whatever has one obvious text, as in `Name`; the fields are text afterwards.
+
     Args:
         data: Text, sent as it is; anything else becomes JSON text (``data`` is text afterwards).
-        type: What ``addEventListener`` listens for; ``None`` or empty is ``message``.
+        type: What ``addEventListener`` listens for; ``None`` or empty is ``message``. At most 200
+            bytes.
         id: The application's own id, sent as it is and a point to resume from; ``None`` or empty
-            lets the broker's position be the id.
+            lets the broker's position be the id. At most 800 bytes.
         retry: Milliseconds that the client waits before it reconnects, from now on.
 
     Raises:
@@ -79,10 +125,10 @@ class Event:
     """True where ``data`` was not text and was made JSON text here."""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.data, str):
-            text = _json_text(self.data)
-            object.__setattr__(self, "data", text)
-            object.__setattr__(self, "is_json", True)
+        if type(self.data) is not str:
+            text = _own_text(self.data)
+            object.__setattr__(self, "is_json", text is None)
+            object.__setattr__(self, "data", _json_text(self.data) if text is None else text)
         if not self.data.isascii():
             _check_encodable("data", self.data)
         if self.type is not None:
@@ -90,7 +136,7 @@ class Event:
         if self.id is not None:
             object.__setattr__(self, "id", _checked_id(self.id))
         if self.retry is not None:
-            _check_retry(self.retry)
+            object.__setattr__(self, "retry", _checked_retry(self.retry))
 
     @property
     def size_bytes(self) -> int:
@@ -140,43 +186,102 @@ def encode_padding(size_bytes: int) -> bytes:
     )
 
 
+def obvious_text(value: Any) -> str | None:
+    """The one text that a value obviously has; ``None`` where it has none, or several.
+
+    Text, its subclasses, lazy strings and members of an Enum are their value. Numbers, UUIDs and
+    decimals are as Python prints them; True, NaN and infinities are none.
+    """
+    kind = type(value)
+    text = _own_text(value)
+    if text is not None or kind is bool:
+        return text
+    if isinstance(value, Enum) and not hasattr(kind, "__index__"):
+        return obvious_text(value.value)
+    if hasattr(kind, "__index__"):  # int and its subclasses, NumPy's whole numbers
+        number = operator.index(value)
+        return str(number) if number.bit_length() <= _MAX_NUMBER_BITS else None
+    if issubclass(kind, float):  # plainly: NumPy's would be "np.float64(1.5)"
+        return float.__repr__(value) if math.isfinite(value) else None
+    if issubclass(kind, Decimal):
+        return str(value) if value.is_finite() else None
+    return str(value) if issubclass(kind, UUID) else None
+
+
+def could_be_position(event_id: str) -> bool:
+    """True for an id of the form that logs write; whoever read it could come back anywhere."""
+    return _POSITION.fullmatch(event_id) is not None
+
+
+def _own_text(value: Any) -> str | None:
+    """The text that a value is: a str, or what stands for one and can do what a str can."""
+    kind: Any = type(value)
+    if issubclass(kind, str):
+        # Of a subclass the plain text: an Enum would print its member's name.
+        return str.__str__(value)
+    if value is None or issubclass(kind, _NEVER_LAZY) or kind.__str__ is object.__str__:
+        return None
+    # Lazy strings (Babel, WTForms, Werkzeug's LocalProxy) hand on whatever they are asked for.
+    return str(value) if callable(getattr(value, "casefold", None)) else None
+
+
 def _json_text(data: object) -> str:
     if isinstance(data, (bytes, bytearray, memoryview)):
         raise InvalidEvent("data", data, "is bytes, and an event stream is text: decode it first")
     try:
-        return _json_dumps(data)
-    except (TypeError, ValueError, RecursionError) as error:
+        text: str | bytes = _json_dumps(data)
+        if isinstance(text, bytes):  # such as orjson's
+            text = text.decode()
+        if "NaN" in text or "Infinity" in text:
+            json.loads(text, parse_constant=_refuse_constant)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
         why = f"can't be made JSON ({error}): publish text, or teach the app's JSON provider"
         raise InvalidEvent("data", data, why) from error
+    return text
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"JSON has no {name}, and no browser reads it; None becomes null")
 
 
 def _checked_type(value: object) -> str | None:
-    if not isinstance(value, str):
-        raise InvalidEvent("type", value, f"must be text, not {type(value).__name__}")
-    if value in (RESET, STREAM_END):
-        why = "is how the stream itself speaks: choose another name, or use sse.end(channel)"
-        raise InvalidEvent("type", value, why)
-    _check_line("type", value)
-    return value or None
+    text = _checked_text("type", value)
+    if text in _RESERVED:
+        raise InvalidEvent("type", value, f"{_RESERVED[text]}: choose another name")
+    if not _is_plain(text, _MAX_TYPE_BYTES):
+        _check_line("type", text)
+        _check_size("type", text, _MAX_TYPE_BYTES, "and meant to be a name: shorten it")
+    return text or None
 
 
 def _checked_id(value: object) -> str | None:
-    # The older extensions took numbers; True is a number to Python, and surely a mistake here.
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    if not isinstance(value, str):
-        raise InvalidEvent("id", value, f"must be text or a number, not {type(value).__name__}")
-    _check_line("id", value)
-    if any(ord(character) < _FIRST_PRINTABLE or character == "\x7f" for character in value):
-        # Neither may a header's value have one, and a server's 400 would end the reader for good.
-        raise InvalidEvent("id", value, "has a control character: use printable text")
-    if value != value.strip(" \t"):
+    text = _checked_text("id", value)
+    if not _is_plain(text, _MAX_ID_BYTES):
+        _check_line("id", text)
+        if any(ord(character) < _FIRST_PRINTABLE or character == "\x7f" for character in text):
+            # Nor may a header's value have one, and a server's 400 would end the reader for good.
+            raise InvalidEvent("id", value, "has a control character: use printable text")
+        _check_size("id", text, _MAX_ID_BYTES, "and would not fit a request header: shorten it")
+    if text != text.strip(" \t"):
         # A header's value loses them (RFC 9110, 5.5), so the reader could never resume from it.
         raise InvalidEvent("id", value, "begins or ends with white space: strip it")
-    if len(value.encode()) > _MAX_ID_BYTES:
-        why = f"is longer than {_MAX_ID_BYTES} bytes and would not fit a request header: shorten it"
+    if could_be_position(text):
+        why = "could be a position in a log, which has this form: put a word in front, as order-…"
         raise InvalidEvent("id", value, why)
-    return value or None
+    return text or None
+
+
+def _is_plain(text: str, most_bytes: int) -> bool:
+    """True where there is nothing more to look for, as in most types and ids."""
+    return text.isascii() and text.isprintable() and len(text) <= most_bytes
+
+
+def _checked_text(field_name: str, value: object) -> str:
+    text = value if type(value) is str else obvious_text(value)
+    if text is None:
+        why = f"must be text or a number, not {type(value).__name__}"
+        raise InvalidEvent(field_name, value, why)
+    return text
 
 
 def _check_line(field_name: str, value: str) -> None:
@@ -194,9 +299,23 @@ def _check_encodable(field_name: str, value: str) -> None:
         raise InvalidEvent(field_name, value, why) from error
 
 
-def _check_retry(value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
+def _check_size(field_name: str, text: str, most_bytes: int, why: str) -> None:
+    if len(text.encode()) > most_bytes:
+        raise InvalidEvent(field_name, text, f"is longer than {most_bytes} bytes {why}")
+
+
+def _checked_retry(value: object) -> int | None:
+    text = obvious_text(value)
+    if text == "":
+        return None
+    # A number as text, as forms and settings have it, and 1000.0, which is whole.
+    whole = re.fullmatch(r"(-?[0-9]{1,20})(\.0+)?", text or "", re.ASCII)
+    if whole is None:
         kind = type(value).__name__
         raise InvalidEvent("retry", value, f"must be a whole number of milliseconds, not {kind}")
-    if value < 0:
+    retry_ms = int(whole[1])
+    if retry_ms < 0:
         raise InvalidEvent("retry", value, "must not be negative: 0 reconnects at once")
+    if retry_ms > _MAX_RETRY_MS:
+        raise InvalidEvent("retry", value, f"must be {_MAX_RETRY_MS} milliseconds at the most")
+    return retry_ms

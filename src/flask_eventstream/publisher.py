@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any
 
 from flask_eventstream.brokers import Broker, broker_from_url, check_channel
-from flask_eventstream.errors import EventTooLarge, InvalidConfig
-from flask_eventstream.event import Event
+from flask_eventstream.errors import EventTooLarge, InvalidConfig, InvalidEvent
+from flask_eventstream.event import Event, Name
 
-__all__ = ["Publisher"]
+__all__ = ["Publisher", "checked_items", "make_event"]
 
 
 class Publisher:
@@ -29,7 +29,8 @@ class Publisher:
         timeout_s: Seconds after which a publish gives up, as in ``SSE_PUBLISH_TIMEOUT_S``.
 
     Raises:
-        InvalidConfig: The URL names no broker that could be shared.
+        InvalidConfig: The URL names no broker that could be shared, or an argument is of the
+            wrong kind.
     """
 
     def __init__(
@@ -39,6 +40,8 @@ class Publisher:
         max_event_bytes: int = 4 * 1024 * 1024,
         timeout_s: float = 5.0,
     ) -> None:
+        _check_number("max_event_bytes", max_event_bytes)
+        _check_number("timeout_s", timeout_s)
         if isinstance(broker, str):
             broker = broker_from_url(
                 broker, retention=None, timeout_s=timeout_s, key="the publisher's URL"
@@ -46,16 +49,19 @@ class Publisher:
             if not broker.is_shared:
                 why = "the memory of this process alone: a publisher needs sqlite:///path"
                 raise InvalidConfig([f"the publisher's URL is {broker.url!r}, {why}"])
+        elif not hasattr(broker, "listen"):
+            why = "give it a URL such as sqlite:///path; inside an application use sse.publish"
+            raise InvalidConfig([f"a publisher of {type(broker).__name__} reaches nobody: {why}"])
         self._broker = broker
         self._max_event_bytes = max_event_bytes
 
     def publish(
         self,
         data: Any,
-        type: str | None = None,
-        id: str | None = None,
-        retry: int | None = None,
-        channel: str = "sse",
+        type: Name | None = None,
+        id: Name | None = None,
+        retry: int | str | None = None,
+        channel: Name | bytes = "sse",
     ) -> str:
         """Append an event to a channel's log and wake its readers.
 
@@ -75,10 +81,10 @@ class Publisher:
             InvalidChannel: The channel's name can't be one.
             BrokerUnavailable: It was not appended. Blocks no longer than ``timeout_s``.
         """
-        event = self._checked(data if isinstance(data, Event) else Event(data, type, id, retry))
+        event = self._checked(make_event(data, type, id, retry))
         return self._broker.publish(check_channel(channel), event)
 
-    def publish_many(self, items: Iterable[Any], channel: str = "sse") -> list[str]:
+    def publish_many(self, items: Iterable[Any], channel: Name | bytes = "sse") -> list[str]:
         """Publish several events to one channel, in order, cheaper than one by one.
 
         Args:
@@ -89,22 +95,22 @@ class Publisher:
             Their ids.
 
         Raises:
-            InvalidEvent: One can't be carried; none was published.
+            InvalidEvent: One can't be carried, or ``items`` is a single item: none was published.
             BrokerUnavailable: SQLite took none, Redis perhaps some. Blocks no longer than
                 ``timeout_s`` for each 500 events.
         """
-        events = [self._checked(item) for item in items]
+        events = [self._checked(item) for item in checked_items(items)]
         return self._broker.publish_many(check_channel(channel), events)
 
     def _checked(self, item: Any) -> Event:
-        event = item if isinstance(item, Event) else Event(item)
+        event = make_event(item)
         if event.size_bytes > self._max_event_bytes:
             raise EventTooLarge(
                 event.data, size_bytes=event.size_bytes, limit_bytes=self._max_event_bytes
             )
         return event
 
-    def end(self, channel: str) -> None:
+    def end(self, channel: Name | bytes) -> None:
         """End a channel: its readers get ``stream-end``, and a reconnect is told to stop.
 
         An event published later opens the channel again.
@@ -129,3 +135,29 @@ class Publisher:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def make_event(data: Any, type: Any = None, id: Any = None, retry: Any = None) -> Event:
+    """The event of `Publisher.publish`'s first arguments.
+
+    Raises:
+        InvalidEvent: No event stream could carry it.
+    """
+    return data if isinstance(data, Event) else Event(data, type, id, retry)
+
+
+def checked_items(items: Iterable[Any]) -> Iterable[Any]:
+    """The items of `Publisher.publish_many`.
+
+    Raises:
+        InvalidEvent: They are one text, dictionary or event. Nobody wants its letters or keys.
+    """
+    if isinstance(items, (str, bytes, bytearray, memoryview, Mapping, Event)):
+        why = "is one event, and publish_many takes several: use publish, or put it into a list"
+        raise InvalidEvent("items", items, why)
+    return items
+
+
+def _check_number(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+        raise InvalidConfig([f"a publisher's {name} is {value!r}, and must be a number above 0"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -14,10 +15,11 @@ from flask_eventstream.app.views import event_stream, open_stream
 from flask_eventstream.brokers import Broker, broker_from_url
 from flask_eventstream.config import Config
 from flask_eventstream.errors import InvalidConfig
-from flask_eventstream.event import Event, use_json_dumps
+from flask_eventstream.event import Event, Name, use_json_dumps
 from flask_eventstream.hub.hub import Stats
 from flask_eventstream.hub.request import StreamRequest
 from flask_eventstream.process import Lock
+from flask_eventstream.publisher import checked_items, make_event
 from flask_eventstream.servers.wsgi.response import Opening
 from flask_eventstream.state import AppState
 
@@ -102,10 +104,10 @@ class EventStream(Blueprint):
     def publish(
         self,
         data: Any,
-        type: str | None = None,
-        id: str | None = None,
-        retry: int | None = None,
-        channel: str = "sse",
+        type: Name | None = None,
+        id: Name | None = None,
+        retry: int | str | None = None,
+        channel: Name | bytes = "sse",
     ) -> str:
         """Publish an event to every reader of a channel. Any thread of any process.
 
@@ -129,21 +131,22 @@ class EventStream(Blueprint):
             RuntimeError: There is no application context, and not exactly one application.
         """
         app = self._app()
-        event = data if isinstance(data, Event) else _event(app, data, type, id, retry)
+        event = _event(app, data, type, id, retry)
         return self.state(app).publisher.publish(event, channel=channel)
 
-    def publish_many(self, items: Iterable[Any], channel: str = "sse") -> list[str]:
+    def publish_many(self, items: Iterable[Any], channel: Name | bytes = "sse") -> list[str]:
         """Publish several events to one channel, in order, cheaper than one by one.
 
         Each item is what `publish` takes as data, or an `Event`. Returns their ids. Raises as
-        `publish` does: before anything was published if an item is wrong; if the broker fails on
-        the way, SQLite took none of them, Redis perhaps some.
+        `publish` does, also where ``items`` is a single text, dictionary or event: before anything
+        was published if an item is wrong; if the broker fails on the way, SQLite took none of them,
+        Redis perhaps some.
         """
         app = self._app()
-        events = [item if isinstance(item, Event) else _event(app, item) for item in items]
+        events = [_event(app, item) for item in checked_items(items)]
         return self.state(app).publisher.publish_many(events, channel=channel)
 
-    def end(self, channel: str) -> None:
+    def end(self, channel: Name | bytes) -> None:
         """End a channel: its readers get ``stream-end``, and a reconnect gets 204.
 
         An event published later opens the channel again.
@@ -171,10 +174,7 @@ class EventStream(Blueprint):
         better published to a channel, which costs no thread.
         """
         app = self._app()
-
-        def to_event(item: object) -> Event:
-            return item if isinstance(item, Event) else _event(app, item)
-
+        to_event = functools.partial(_event, app)
         state = self.state(app)
         asked = StreamRequest(lifetime_s=state.config.stream_lifetime_s)
         return event_stream(app, Opening(state, asked, source=iterable, to_event=to_event))
@@ -225,14 +225,14 @@ class EventStream(Blueprint):
 def _event(
     app: Flask,
     data: Any,
-    type: str | None = None,
-    id: str | None = None,
-    retry: int | None = None,
+    type: Any = None,
+    id: Any = None,
+    retry: Any = None,
 ) -> Event:
-    if isinstance(data, str):
-        return Event(data, type, id, retry)
+    if isinstance(data, (str, Event)):
+        return make_event(data, type, id, retry)
     with app.app_context():
-        return Event(data, type, id, retry)
+        return make_event(data, type, id, retry)
 
 
 def _make_state(app: Flask) -> AppState:

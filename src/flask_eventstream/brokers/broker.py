@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from flask_eventstream.errors import InvalidChannel
-from flask_eventstream.event import Event
+from flask_eventstream.event import Event, obvious_text
 from flask_eventstream.log.entries import Entry, Replay, Standing, UpToDate
 
 __all__ = ["Broker", "HasLimits", "Inbox", "Listener", "check_channel"]
@@ -124,13 +124,16 @@ class HasLimits(Protocol):
 
 
 def check_channel(channel: object) -> str:
-    """Return ``channel`` if it can be one.
+    """The name of a channel as text.
+
+    A number or a UUID, as primary keys are, has one obvious text, and so have UTF-8 bytes; the
+    older extension took them, too.
 
     Raises:
-        InvalidChannel: It is not text, empty, too long, or has control characters.
+        InvalidChannel: It has no obvious text, or is empty, too long, or has control characters.
     """
-    if not isinstance(channel, str):
-        raise InvalidChannel(channel, f"must be text, not {type(channel).__name__}")
+    if type(channel) is not str:
+        return check_channel(_channel_text(channel))
     if 0 < len(channel) <= _MAX_CHANNEL_BYTES and channel.isascii() and channel.isprintable():
         return channel  # most are; the rest is to find out what is wrong with the others
     if not channel:
@@ -144,3 +147,17 @@ def check_channel(channel: object) -> str:
     if size_bytes > _MAX_CHANNEL_BYTES:
         raise InvalidChannel(channel, f"is longer than {_MAX_CHANNEL_BYTES} bytes: shorten it")
     return channel
+
+
+def _channel_text(channel: object) -> str:
+    if isinstance(channel, bytes):
+        try:
+            return channel.decode()
+        except UnicodeDecodeError as error:
+            raise InvalidChannel(channel, "is bytes that are no UTF-8: give it as text") from error
+    text = obvious_text(channel)
+    if text is None:
+        hint = ": leave it out for 'sse'" if channel is None else ""
+        why = f"must be text or a number, not {type(channel).__name__}{hint}"
+        raise InvalidChannel(channel, why)
+    return text

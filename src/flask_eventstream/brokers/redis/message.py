@@ -9,7 +9,7 @@ the position in our log, written by the script that appends. Where the event has
 that one comes last, ``{"id":"3f9a0c1d-42", …, "id": "own"}``. Of two equal keys JSON readers take
 the last (RFC 8259, 4: most do), so older ones see the event's own id, and ours sees both. The
 space that is missing behind the first colon alone is how ours are told from others': a bridge from
-another log may well publish an id that looks like a position of this one.
+another log may well publish an id that looks like a position of this one. It is left out.
 
 What we read besides: the same object from anybody, without a position; the older extension's array
 ``["type", data]``; and any other text, which is an event's data as it is.
@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flask_eventstream.errors import EventStreamError, InvalidEvent
-from flask_eventstream.event import STREAM_END, Event
+from flask_eventstream.event import STREAM_END, Event, could_be_position
 from flask_eventstream.log.entries import Entry, Kind
 from flask_eventstream.log.position import Position
 
@@ -123,6 +123,10 @@ def _read_foreign(text: str) -> Event:
         return _read_pair(value) or Event(text)
     if "data" not in value:
         raise Unreadable("no data", 'an object must have "data", and may have type, id, retry')
+    own_id = value.get("id")
+    if isinstance(own_id, str) and could_be_position(own_id):
+        # Whoever came back with it would be taken for a reader of ours, at another place.
+        del value["id"]
     return _event(value["data"], value)
 
 
