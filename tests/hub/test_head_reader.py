@@ -94,7 +94,7 @@ def test_a_broken_pair_is_an_empty_head(play: Play) -> None:
 
 
 def test_an_endless_head_is_given_up(play: Play) -> None:
-    """More than 256 KiB without a blank line is no head, and the server's writes fail."""
+    """More than 256 KiB without a blank line is no head; what the server still writes is read."""
 
     async def scenario(stage: Stage) -> None:
         server, sink = a_sink(stage.loop)
@@ -107,6 +107,30 @@ def test_an_endless_head_is_given_up(play: Play) -> None:
 
         assert await head_of(sink) == b""
         assert sent > 256 * 1024
+
+        left = 1_000_000
+        while left:
+            with contextlib.suppress(BlockingIOError):
+                left -= server.send(b"x" * min(left, 8192))
+            await asyncio.sleep(0)
+        server.close()
+
+    play(scenario)
+
+
+def test_a_head_that_is_too_long_is_none(play: Play) -> None:
+    """Of a head of more than 256 KiB nothing is given, also where its end came with the rest."""
+
+    async def scenario(stage: Stage) -> None:
+        server, sink = a_sink(stage.loop)
+        server.setblocking(False)  # noqa: FBT003  the name of the method says what is False
+        unsent = b"x" * (256 * 1024 + 1) + b"\r\n\r\n"
+        while unsent:
+            with contextlib.suppress(BlockingIOError):
+                unsent = unsent[server.send(unsent) :]
+            await asyncio.sleep(0)
+
+        assert await head_of(sink) == b""
 
         server.close()
 

@@ -37,8 +37,6 @@ class Adoption:
     request: StreamRequest = field(default_factory=StreamRequest)
     head_pair: _socket.socket | None = None
     """Where the server writes its response head; ``None`` where the server sends the head."""
-    head: bytes = b""
-    """The head, where the server has written it to the pair already; nothing more is to come."""
     may_chunk: bool = False
     """True where the client, and what lies between, understands chunks."""
     feed: _socket.socket | None = None

@@ -17,8 +17,9 @@ _READ_BYTES = 64 * 1024
 class HeadReader:
     """Our end of the socket pair that the server writes its response into.
 
-    It is read to its end, also after the head is complete: closing it early would make the
-    server's last write fail, and the server would log an error. Belongs to the loop.
+    It is read to its end, also after the head is complete or too long: the server's thread waits
+    in its write until somebody reads, and closing early would make its last write fail, which the
+    server would log. Belongs to the loop.
     """
 
     __slots__ = ("_buffer", "_loop", "_socket", "head")
@@ -28,7 +29,7 @@ class HeadReader:
         self._socket = sock
         self._buffer = bytearray()
         self.head: asyncio.Future[bytes] = loop.create_future()
-        """The head without the blank line that ends it; empty where none came."""
+        """The head without the blank line that ends it; empty where none came, or one too long."""
         loop.add_reader(sock.fileno(), self._read)
 
     def _read(self) -> None:
@@ -43,11 +44,10 @@ class HeadReader:
         elif not self.head.done():
             self._buffer += data
             head, end, _ = bytes(self._buffer).partition(HEAD_END)
-            if end:
+            too_long = len(head) > _MAX_HEAD_BYTES
+            if end or too_long:
                 self._buffer.clear()
-                self.head.set_result(head)
-            elif len(self._buffer) > _MAX_HEAD_BYTES:
-                self._close()
+                self.head.set_result(b"" if too_long else head)
 
     def _close(self) -> None:
         self._loop.remove_reader(self._socket.fileno())

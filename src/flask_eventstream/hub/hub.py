@@ -164,7 +164,7 @@ class Hub:
             stream.set_max_buffer(self._config.max_buffer_bytes)
             stream.ends_at_s = self._end_of_life(request.lifetime_s)
             if adoption.head_pair is not None:
-                head = adoption.head or await HeadReader(self.loop, adoption.head_pair).head
+                head = await HeadReader(self.loop, adoption.head_pair).head
                 self._frame(stream, head, may_chunk=adoption.may_chunk)
             if refused:
                 self._observer.refused(stream.reader, EndReason.REFUSED.value)

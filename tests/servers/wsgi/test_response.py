@@ -298,9 +298,31 @@ def test_a_server_that_fails_to_start_loses_no_client(app: Flask) -> None:
     with client, connection:
         with pytest.raises(ZeroDivisionError):
             server._serve(connection, "/stream", "GET", {})
+        connection.close()
 
         assert client.recv(100) == b""
 
+    wait_until(lambda: not wsgi.hub_thread().fds, what="the descriptor to be given up")
+
+
+def test_a_process_that_goes_down_meanwhile(
+    server: HandServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the hub stops while a stream is handed off, the server itself sends the client away.
+
+    It starts one response, on its own connection, and nothing is kept.
+    """
+
+    def stopped(*_: object) -> None:
+        raise RuntimeError("the process is going down")
+
+    monkeypatch.setattr(wsgi.HubThread, "call", stopped)
+    with server.request() as page:
+        page.end()
+
+        assert page.response.status == 200
+        assert page.headers["connection"] == "keep-alive"
+        assert page.body == SENT_AWAY
     assert wsgi.hub_thread().fds == set()
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from flask_eventstream.servers.wsgi.known import Client
-from flask_eventstream.servers.wsgi.swap import swap
+from flask_eventstream.servers.wsgi.swap import swap, swap_back
 from harness.process import descriptors
 
 
@@ -153,3 +153,19 @@ def test_a_swap_needs_three_descriptors(pair: tuple[socket.socket, socket.socket
 
     connection.close()
     sink.close()
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+def test_a_swap_can_be_undone(pair: tuple[socket.socket, socket.socket], *, blocking: bool) -> None:
+    """A server that gets its connection back has it as it was, and no descriptor stays."""
+    client, server = pair
+    server.setblocking(blocking)
+    before = descriptors(os.getpid())
+    connection, sink = swap(Client(server.fileno()))
+    swap_back(Client(server.fileno()), connection)
+    sink.close()
+    server.sendall(b"as before")
+
+    assert client.recv(100) == b"as before"
+    assert os.get_blocking(server.fileno()) is blocking
+    assert descriptors(os.getpid()) == before

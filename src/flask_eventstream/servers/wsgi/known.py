@@ -70,8 +70,6 @@ class Server:
     """How many requests one process can answer at once; ``None`` where nobody can tell."""
     may_chunk: Callable[[Any], bool] = lambda _response: True
     """True where the server was asked in HTTP itself, and not in some gateway's protocol."""
-    writes_before_close: Callable[[Any], bool] = lambda _response: False
-    """True where the server has written the last byte of a response when it closes the body."""
 
 
 # ---- gunicorn
@@ -187,7 +185,6 @@ SERVERS: tuple[Server, ...] = (
         leave=_gunicorn_leave,
         threads=_gunicorn_threads,
         may_chunk=_gunicorn_may_chunk,
-        writes_before_close=lambda response: hasattr(response, "force_close"),
     ),
     Server(
         "Werkzeug",
@@ -310,10 +307,6 @@ class Identified:
         if self.server is not None:
             with contextlib.suppress(Exception):
                 self.server.leave(self.owner)
-
-    def writes_before_close(self) -> bool:
-        """True where the response lies whole in the pair when the server closes its body."""
-        return self.server is not None and self.server.writes_before_close(self.owner)
 
     def may_chunk(self) -> bool:
         """True where the client asked in HTTP/1.1, and asked a server that speaks HTTP."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 import _socket
 import contextlib
 import errno
-import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -24,8 +23,7 @@ from flask_eventstream.servers.diagnosis import diagnose
 from flask_eventstream.servers.pump import Pump, close_source
 from flask_eventstream.servers.wsgi.held import Held
 from flask_eventstream.servers.wsgi.known import Client, Identified, identify
-from flask_eventstream.servers.wsgi.parting import Parting
-from flask_eventstream.servers.wsgi.swap import swap
+from flask_eventstream.servers.wsgi.swap import swap, swap_back
 from flask_eventstream.state import SLOT, AppState, Slot
 
 __all__ = ["EventStreamResponse", "Opening"]
@@ -33,6 +31,8 @@ __all__ = ["EventStreamResponse", "Opening"]
 #: Milliseconds for which sent bytes may stay unacknowledged: a host that vanished is noticed two
 #: heartbeats later, not after the kernel's quarter of an hour (RFC 5482).
 _USER_TIMEOUT_MS = 30_000
+
+_HTTP_OK = 200
 
 _NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
 
@@ -71,7 +71,9 @@ class EventStreamResponse:
         for name in ("Content-Encoding", "Content-Length"):
             self.headers.pop(name, None)  # type: ignore[attr-defined]
         self._say(environ)
-        if environ["REQUEST_METHOD"] == "HEAD":
+        # An answer that was made another one by `after_request` is an ordinary answer.
+        refused = self.status_code != _HTTP_OK  # type: ignore[attr-defined]
+        if refused or environ["REQUEST_METHOD"] == "HEAD":
             close_source(self.opening.source)
             return self._respond(environ, start_response)
         try:
@@ -151,38 +153,29 @@ class EventStreamResponse:
         server: Identified,
         start_response: Any,
     ) -> Iterable[bytes]:
+        headers = self.get_wsgi_headers(server.environ)  # type: ignore[attr-defined]
         if pump is not None:
             pump.start()
         connection, sink = swap(client)
         run.fds.add(connection.fileno())
-        give = functools.partial(
-            self._give,
-            run,
-            connection,
-            sink=sink,
-            pump=pump,
-            chunks=server.may_chunk(),
-        )
-
-        def drop() -> None:
-            # The client is ours already: nobody else would ever close it.
-            run.fds.discard(connection.fileno())
-            connection.close()
-            sink.close()
-            if pump is not None:
-                pump.stop()  # its thread waits for the hub's word
-
         try:
             _set_options(connection)
-            headers = self.get_wsgi_headers(server.environ)  # type: ignore[attr-defined]
-            start_response(self.status, headers.to_wsgi_list())  # type: ignore[attr-defined]
-            server.leave_connection()
-            if server.writes_before_close():
-                return Parting(sink, lambda head: _give_late(give, head, drop))
-            give()
+            # Before the server writes: a head or a body of any size, which middleware may add to
+            # ours, is then read by the hub, and never fills the pair.
+            self._give(
+                run,
+                connection,
+                sink=sink,
+                pump=pump,
+                chunks=server.may_chunk(),
+            )
         except BaseException:
-            drop()
+            run.fds.discard(connection.fileno())
+            swap_back(client, connection)
+            sink.close()
             raise
+        start_response(self.status, headers.to_wsgi_list())  # type: ignore[attr-defined]
+        server.leave_connection()
         return ()
 
     def _hold(
@@ -224,14 +217,12 @@ class EventStreamResponse:
         sink: _socket.socket | None,
         pump: Pump | None,
         lifetime_s: float | None = None,
-        head: bytes = b"",
         chunks: bool = False,
     ) -> None:
         # A held response is closed by its server, which runs its callbacks.
         adoption = self._adoption(
             connection,
             sink=sink,
-            head=head,
             pump=pump,
             lifetime_s=lifetime_s,
             chunks=chunks,
@@ -251,7 +242,6 @@ class EventStreamResponse:
         lifetime_s: float | None = None,
         callbacks: list[Any],
         sink: _socket.socket | None = None,
-        head: bytes = b"",
         chunks: bool = False,
     ) -> Adoption:
         opening = self.opening
@@ -263,7 +253,6 @@ class EventStreamResponse:
             client=client,
             request=request if lifetime_s is None else request.lasting(lifetime_s),
             head_pair=sink,
-            head=head,
             may_chunk=chunks,
             feed=pump.hub_end if pump else None,
         )
@@ -279,13 +268,6 @@ class EventStreamResponse:
 
 class _Busy(Exception):
     """The stream can't be opened now; its client shall come back."""
-
-
-def _give_late(give: Callable[..., None], head: bytes, drop: Callable[[], None]) -> None:
-    try:
-        give(head=head)
-    except _Busy:
-        drop()  # the process is going down; the client comes back, to another
 
 
 def _slot(environ: Mapping[str, Any]) -> Slot | None:

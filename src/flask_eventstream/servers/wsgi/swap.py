@@ -14,7 +14,7 @@ import os
 
 from flask_eventstream.servers.wsgi.known import Client
 
-__all__ = ["swap"]
+__all__ = ["swap", "swap_back"]
 
 
 def swap(client: Client) -> tuple[_socket.socket, _socket.socket]:
@@ -43,3 +43,11 @@ def swap(client: Client) -> tuple[_socket.socket, _socket.socket]:
     # O_NONBLOCK belongs to the connection, which the server has no hold of any more.
     connection.settimeout(0)
     return connection, sink
+
+
+def swap_back(client: Client, connection: _socket.socket) -> None:
+    """Give the server its connection back, as it was, and close ours."""
+    blocking = os.get_blocking(client.fd)
+    os.dup2(connection.fileno(), client.fd, inheritable=False)
+    os.set_blocking(client.fd, blocking)
+    connection.close()
