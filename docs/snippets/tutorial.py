@@ -10,12 +10,19 @@ PAGE = """<!doctype html>
 <button data-vote="tea">Tea</button> <button data-vote="coffee">Coffee</button>
 <ul></ul>
 <script>
-  const source = new EventSource("/stream?channel=votes");
-  source.addEventListener("vote", (event) => {
-    const line = document.createElement("li");
-    line.textContent = JSON.parse(event.data).for;
-    document.querySelector("ul").append(line);
-  });
+  let source, last = "";
+  function open() {
+    source = new EventSource("/stream?channel=votes&lastEventId=" + encodeURIComponent(last));
+    source.addEventListener("vote", (event) => {
+      last = event.lastEventId;
+      const line = document.createElement("li");
+      line.textContent = JSON.parse(event.data).for;
+      document.querySelector("ul").append(line);
+    });
+  }
+  open();
+  addEventListener("pagehide", () => source.close());
+  addEventListener("pageshow", (event) => event.persisted && open());
   for (const button of document.querySelectorAll("button"))
     button.onclick = () =>
       fetch("/vote", { method: "POST", body: new URLSearchParams({ for: button.dataset.vote }) });

@@ -16,13 +16,12 @@ def index() -> str:
     return render_template("index.html")
 
 
-# GET, too, so that the address bar of a second tab can send one. A real app takes POST alone.
-@app.route("/notifications", methods=["GET", "POST"])
+@app.post("/notifications")
 def notifications() -> tuple[str, int]:
     answer = {
-        "question": request.values.get("question", "How are you?"),
-        "value": request.values.get("value", "Fine, thank you"),
-        "who": request.values.get("who", "somebody"),
+        "question": request.form.get("question", "How are you?"),
+        "value": request.form.get("value", "Fine, thank you"),
+        "who": request.form.get("who", "somebody"),
     }
     sse.publish(answer, type="new_answers")
     return "Notification sent\n", 202

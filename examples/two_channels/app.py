@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import secrets
+
 from flask import Flask, abort, redirect, render_template, request, session, url_for
 from werkzeug.wrappers import Response
 
 from flask_eventstream import sse
 
 app = Flask(__name__)
-app.config["SECRET_KEY"] = "for development only"  # a real one: FLASK_SECRET_KEY
 app.config.from_prefixed_env()
+# Several workers need one that they share: FLASK_SECRET_KEY.
+app.config["SECRET_KEY"] = app.config["SECRET_KEY"] or secrets.token_hex()
+app.config["SESSION_COOKIE_SAMESITE"] = "Lax"
 
 
 @sse.before_request
 def only_the_admin_reads_logs() -> None:
-    """Decide before the stream opens. It may name several channels: look at all of them."""
-    if "logs" in request.args.getlist("channel") and session.get("user") != "admin":
+    """Decide before the stream opens. It may name several channels, and each must be allowed."""
+    allowed = {"sse", "logs"} if session.get("user") == "admin" else {"sse"}
+    asked = {name for name in request.args.getlist("channel") if name} or {"sse"}
+    if not asked <= allowed:
         abort(403)
 
 

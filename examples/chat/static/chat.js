@@ -6,19 +6,30 @@ const state = document.getElementById("state");
 const composer = document.getElementById("composer");
 const input = document.getElementById("message");
 
+let source;
+let lastEventId = "";
+
 // The browser opens the stream again by itself, and names the last message that it has seen:
 // what was said in the meantime arrives then, in order and once.
-const source = new EventSource(document.body.dataset.stream);
+function open() {
+  source = new EventSource(`${document.body.dataset.stream}?lastEventId=${encodeURIComponent(lastEventId)}`);
+  source.onopen = () => show("live", "Live");
+  source.onerror = () =>
+    source.readyState === EventSource.CLOSED
+      ? show("closed", "Disconnected, please reload")
+      : show("connecting", "Reconnecting");
+  source.onmessage = (event) => {
+    lastEventId = event.lastEventId;
+    add(JSON.parse(event.data));
+  };
+  // The server says so when it cannot give everything that this page missed.
+  source.addEventListener("stream-reset", () => note("Some messages may be missing here."));
+}
 
-source.onopen = () => show("live", "Live");
-source.onerror = () =>
-  source.readyState === EventSource.CLOSED
-    ? show("closed", "Disconnected, please reload")
-    : show("connecting", "Reconnecting");
-source.onmessage = (event) => add(JSON.parse(event.data));
-
-// The server says so when it cannot give everything that this page missed.
-source.addEventListener("stream-reset", () => note("Some messages may be missing here."));
+open();
+// A browser may keep a page that was left, for its Back button, and with it the connection.
+addEventListener("pagehide", () => source.close());
+addEventListener("pageshow", (event) => event.persisted && open());
 
 composer.addEventListener("submit", async (event) => {
   event.preventDefault();

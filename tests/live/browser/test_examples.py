@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 
 from harness.servers import Server
-from harness.streams import get
+from harness.streams import get, post
 from harness.waiting import wait_until
 from live.browser.chromium import Tab
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
+
+FORM = {"content-type": "application/x-www-form-urlencoded"}
 
 Example = Callable[..., Server]
 NewTab = Callable[[], Tab]
@@ -185,11 +187,16 @@ def test_notifications_shows_answers(example: Example, tab: Tab) -> None:
 
 
 def test_notifications_from_elsewhere(example: Example, tab: Tab) -> None:
-    """Opening /notifications somewhere else sends an answer to the page."""
+    """A form that is sent from somewhere else sends an answer to the page; a link does not."""
     server = example("notifications", "gunicorn-sync")
     tab.open(server.url)
     tab.wait_text("#state", "Live")
-    reply = get(f"{server.url}/notifications?question=Tea&value=yes&who=Bob")
+    assert get(f"{server.url}/notifications?question=No").status == 405
+    reply = post(
+        f"{server.url}/notifications",
+        b"question=Tea&value=yes&who=Bob",
+        {"content-type": "application/x-www-form-urlencoded"},
+    )
 
     assert reply.status == 202
     tab.wait_text("#answers li", "Tea : yes\nfrom Bob")
