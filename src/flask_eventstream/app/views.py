@@ -65,7 +65,9 @@ def event_stream(app: Flask, opening: Opening) -> Response:
         (), mimetype="text/event-stream"
     )
     response.opening = opening
-    response.headers["Cache-Control"] = "no-store"
+    # Proxies that compress what they may, as development servers do, collect it first (RFC 9111,
+    # 5.2.2.6).
+    response.headers["Cache-Control"] = "no-store, no-transform"
     # nginx would otherwise keep events back until its buffer is full.
     response.headers["X-Accel-Buffering"] = "no"
     made: Response = response

@@ -100,7 +100,7 @@ def test_the_head_says_event_stream(server: HandServer) -> None:
 
         assert page.response.status == 200
         assert headers["content-type"] == "text/event-stream; charset=utf-8"
-        assert headers["cache-control"] == "no-store"
+        assert headers["cache-control"] == "no-store, no-transform"
         assert headers["x-accel-buffering"] == "no"
         assert headers["transfer-encoding"] == "chunked"
         assert headers["connection"] == "close"
@@ -642,7 +642,7 @@ def test_a_held_stream_is_the_same_stream(app: Flask, events: EventStream) -> No
 
         assert held.response.status_code == 200
         assert held.response.headers["Content-Type"] == "text/event-stream; charset=utf-8"
-        assert held.response.headers["Cache-Control"] == "no-store"
+        assert held.response.headers["Cache-Control"] == "no-store, no-transform"
         assert "Content-Length" not in held.response.headers
         assert held.page.body == PREAMBLE
 
