@@ -196,6 +196,7 @@ def test_the_commands_are_listed(folder: Path) -> None:
     assert done.returncode == 0
     assert "publish" in done.stdout
     assert "listen" in done.stdout
+    assert "doctor" in done.stdout
 
 
 # ---- with Click's runner

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import ssl
 from pathlib import Path
@@ -10,22 +9,12 @@ from typing import Any
 
 import pytest
 
-from flask_eventstream.access.ticket import HEADER
 from flask_eventstream.brokers import broker_from_url
 from flask_eventstream.config import Config
-from flask_eventstream.doctor.probe import Probe, _failure, _told
+from flask_eventstream.doctor.probe import Probe, _failure, _no_answer, _proxy
 from flask_eventstream.errors import BrokerUnavailable
 from flask_eventstream.log.entries import Over
 from flask_eventstream.publisher import Publisher
-
-WELL = {"pid": 7, "server": "gunicorn/27", "several": False, "broker": "x", "threads": 4}
-
-
-class Answer:
-    """A visit, as far as its head is concerned."""
-
-    def __init__(self, said: str) -> None:
-        self.headers = {HEADER: said}
 
 
 def a_probe(url: str = "memory://", channel: str | None = None) -> Probe:
@@ -37,29 +26,27 @@ def a_probe(url: str = "memory://", channel: str | None = None) -> Probe:
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("said", "proxy"),
     [
-        (WELL, WELL),
-        ({**WELL, "pid": "7", "more": 1}, {k: v for k, v in WELL.items() if k != "pid"}),
-        ({"heartbeat_s": 15.0, "lifetime_s": 0}, {"heartbeat_s": 15.0, "lifetime_s": 0}),
-        ({"heartbeat_s": 0, "lifetime_s": -1}, {}),
-        ({"heartbeat_s": float("inf"), "lifetime_s": float("nan")}, {}),
-        ([1], {}),
-        (None, {}),
+        ({}, ""),
+        ({"server": "gunicorn"}, ""),
+        ({"server": "Werkzeug/3.1"}, ""),
+        ({"server": "nginx/1.22.1"}, "nginx/1.22.1"),
+        ({"server": "gunicorn", "via": "1.1 Caddy"}, "1.1 Caddy"),
+        ({"server": "cloudflare", "via": "1.1 x"}, "cloudflare"),
     ],
 )
-def test_what_a_server_says_is_checked(said: Any, told: dict[str, Any]) -> None:
-    """Of what a server says of itself only that counts which could be true."""
-    answer: Any = Answer(json.dumps(said))
-
-    assert _told(answer) == told
+def test_what_stands_between(said: dict[str, str], proxy: str) -> None:
+    """A server that is none of Python's is a proxy, and one that says Via is."""
+    assert _proxy(said) == proxy
 
 
-def test_what_is_no_json_is_nothing() -> None:
-    """A header of the same name from somebody else is no error."""
-    answer: Any = Answer("hello")
+@pytest.mark.parametrize(("broken", "key"), [("", "unreachable"), ("no status line", "broken")])
+def test_why_there_is_no_answer(broken: str, key: str) -> None:
+    """A connection that ends is told from one on which somebody speaks another language."""
+    visit: Any = type("Visited", (), {"broken": broken})()
 
-    assert _told(answer) == {}
+    assert _no_answer(visit)[0] == key
 
 
 @pytest.mark.parametrize(
@@ -113,11 +100,10 @@ def test_readers_of_a_channel_get_no_flood(monkeypatch: pytest.MonkeyPatch) -> N
     """The large event that overflows buffers goes to a channel of the doctor's own, or nowhere."""
     published: list[Any] = []
     monkeypatch.setattr(Probe, "_publish", lambda _self, data: published.append(data))
-    visit: Any = type("Seen", (), {"wait": lambda *_, **__: True})()
     for channel in ("news", None):
         probe = a_probe("sqlite:////nowhere/events.db", channel)
         seen: Any = type("Seen", (), {})()
-        probe._flood(visit, seen, bool)
+        probe._flood(seen, bool)
 
     assert [len(data) for data in published] == [256 * 1024]
 

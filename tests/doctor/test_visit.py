@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import socket
 import struct
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from flask_eventstream.doctor.visit import Address, Visit
+from flask_eventstream.doctor.address import Address
+from flask_eventstream.doctor.visit import Visit
 
 WITHIN_S = 10
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
@@ -20,7 +25,7 @@ TEXT = b"retry: 3000\n:\ndata: hello\n\n"
 class Peer:
     """The other end of a visit's connection."""
 
-    def __init__(self, **more: Any) -> None:
+    def __init__(self, headers: dict[str, str] | None = None, **more: Any) -> None:
         self.theirs, ours = socket.socketpair()
 
         class There(Address):
@@ -29,7 +34,7 @@ class Peer:
 
         address = There("http://shop/s?a=b", "shop", 80, is_tls=False, target="/s?a=b",
                         authority="shop")  # fmt: skip
-        self.visit = Visit(address, {"Cookie": "a=b"}, within_s=WITHIN_S, **more)
+        self.visit = Visit(address, headers or {"Cookie": "a=b"}, within_s=WITHIN_S, **more)
 
     def send(self, data: bytes) -> None:
         self.theirs.sendall(data)
@@ -56,6 +61,7 @@ def chunk(data: bytes) -> bytes:
 COUNTED = OK + b"Content-Length: %d\r\n\r\n" % len(TEXT) + TEXT
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 ZIPPED = gzip.compress(TEXT)
+SIZES = (b"what?", b"-5", b"+5", b"0x10", b"1_0", b"", b"f" * 21)
 WHOLE = {
     "by the end of the connection": (OK + b"\r\n" + TEXT, "closed"),
     "by its length": (COUNTED, "finished"),
@@ -77,8 +83,9 @@ def test_a_body_in_pieces(name: str, size: int, meet: Callable[..., Peer]) -> No
         peer.visit._read(WITHIN_S)
     peer.theirs.shutdown(socket.SHUT_WR)
 
-    assert not peer.visit.wait(lambda: False, within_s=WITHIN_S)
-    assert (peer.visit.status, peer.visit.body) == (200, TEXT)
+    assert peer.visit.wait_for(TEXT, within_s=WITHIN_S)
+    assert not peer.visit.wait_for(b"more", within_s=WITHIN_S)
+    assert peer.visit.status == 200
     assert peer.visit.headers["content-type"] == "text/event-stream"
     assert (peer.visit.ended, peer.visit.garbled) == (ended, False)
 
@@ -87,21 +94,50 @@ def test_a_body_in_pieces(name: str, size: int, meet: Callable[..., Peer]) -> No
     "sent",
     [
         b"",
-        b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
         b"HTTP/1.1 200",
         COUNTED[:-1],
         CHUNKED + chunk(TEXT),
-        CHUNKED + b"what?\r\n",
     ],
 )
 def test_a_body_that_is_cut(sent: bytes, meet: Callable[..., Peer]) -> None:
-    """Where more should have come, and where it is no HTTP, the end is a cut."""
+    """Where more should have come, the end is a cut."""
     peer = meet()
     peer.send(sent)
     peer.theirs.shutdown(socket.SHUT_WR)
 
-    assert not peer.visit.wait(lambda: False, within_s=WITHIN_S)
-    assert peer.visit.ended == "cut"
+    assert not peer.visit.wait_for(b"more", within_s=WITHIN_S)
+    assert (peer.visit.ended, peer.visit.broken) == ("cut", "")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nwhat?\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n",
+        b"A: b\r\n" * 100_000,
+        *(CHUNKED + size + b"\r\n" for size in SIZES),
+    ],
+)
+def test_what_is_not_http(sent: bytes, meet: Callable[..., Peer]) -> None:
+    """What breaks the rules of HTTP ends the visit, though the connection stays, and is told."""
+    peer = meet()
+    sender = threading.Thread(target=send_all, args=(peer.theirs, sent))
+    sender.start()
+    came = peer.visit.wait_for(b"more", within_s=WITHIN_S)
+    peer.visit.close()
+    sender.join()
+
+    assert not came
+    assert peer.visit.ended == "broken"
+    assert peer.visit.broken
+
+
+def send_all(there: socket.socket, data: bytes) -> None:
+    with contextlib.suppress(OSError):  # who is refused may still send
+        there.sendall(data)
 
 
 def test_plain_text_that_calls_itself_gzip(meet: Callable[..., Peer]) -> None:
@@ -109,7 +145,7 @@ def test_plain_text_that_calls_itself_gzip(meet: Callable[..., Peer]) -> None:
     peer = meet()
     peer.send(OK + b"Content-Encoding: gzip\r\n\r\n" + TEXT)
 
-    assert peer.visit.wait(lambda: TEXT in peer.visit.body, within_s=WITHIN_S)
+    assert peer.visit.wait_for(TEXT, within_s=WITHIN_S)
     assert peer.visit.garbled
 
 
@@ -120,7 +156,7 @@ def test_reading_goes_on_after_a_wait_in_vain(meet: Callable[..., Peer]) -> None
     peer.send(OK + b"\r\n" + TEXT)
 
     assert not early
-    assert peer.visit.wait(lambda: peer.visit.body == TEXT, within_s=WITHIN_S)
+    assert peer.visit.wait_for(TEXT, within_s=WITHIN_S)
     assert peer.visit.ended == ""
 
 
@@ -128,10 +164,10 @@ def test_the_last_chunk_is_no_sign_of_life(meet: Callable[..., Peer]) -> None:
     """Silence is measured from the last byte of the body, and not from the end's own mark."""
     peer = meet()
     peer.send(CHUNKED + chunk(TEXT))
-    peer.visit.wait(lambda: peer.visit.body == TEXT, within_s=WITHIN_S)
+    peer.visit.wait_for(TEXT, within_s=WITHIN_S)
     before = peer.visit.last_byte_s
     peer.send(b"0\r\n\r\n")
-    peer.visit.wait(lambda: False, within_s=WITHIN_S)
+    peer.visit.wait_for(b"more", within_s=WITHIN_S)
 
     assert peer.visit.ended == "finished"
     assert peer.visit.last_byte_s == before
@@ -143,7 +179,7 @@ def test_the_head_of_a_head_request_is_all(meet: Callable[..., Peer]) -> None:
     peer.send(OK + b"Content-Length: 5\r\n\r\n")
 
     assert peer.visit.wait_head(within_s=WITHIN_S)
-    assert peer.visit.body == b""
+    assert peer.visit.ended == "finished"
 
 
 @pytest.mark.parametrize(("compressed", "said"), [(True, b"gzip"), (False, b"identity")])
@@ -153,12 +189,124 @@ def test_the_request(compressed: bool, said: bytes, meet: Callable[..., Peer]) -
     first, *headers = request.removesuffix(b"\r\n\r\n").split(b"\r\n")
 
     assert first == b"GET /s?a=b HTTP/1.1"
-    assert set(headers) >= {
-        b"Host: shop",
-        b"Accept: text/event-stream",
-        b"Accept-Encoding: " + said,
-        b"Cookie: a=b",
+    assert {line.lower() for line in headers} >= {
+        b"host: shop",
+        b"accept: text/event-stream",
+        b"accept-encoding: " + said,
+        b"cookie: a=b",
     }
+
+
+def test_a_header_takes_the_place_of_ours(meet: Callable[..., Peer]) -> None:
+    """A header that the user gives replaces the visit's own, whatever its letters' case."""
+    request = meet(headers={"HOST": "other", "Last-Event-ID": "é"}).theirs.recv(4096).lower()
+
+    assert request.count(b"host: ") == 1
+    assert b"host: other\r\n" in request
+    assert "last-event-id: é\r\n".encode() in request
+
+
+@pytest.mark.parametrize("header", [("Content-Length", "5"), ("a b", "c"), ("A", "b\r\nC: d")])
+def test_a_header_that_can_not_be_sent(header: tuple[str, str]) -> None:
+    """What would break the request is refused before anybody is asked."""
+    address = Address.parse("http://127.0.0.1:9/")
+    with pytest.raises(ValueError, match="that can't be asked for"):
+        Visit(address, dict([header]), within_s=WITHIN_S)
+
+
+def test_the_head_as_it_came(meet: Callable[..., Peer]) -> None:
+    """Names of headers are in lower case, and one that comes twice is one."""
+    peer = meet()
+    peer.send(b"HTTP/1.0 404 Gone\r\nVia: a\r\nVIA: b\r\nX: \xff\r\n\r\n")
+
+    assert peer.visit.wait_head(within_s=WITHIN_S)
+    assert (peer.visit.status, peer.visit.version) == (404, "1.0")
+    assert peer.visit.headers == {"via": "a, b", "x": "ÿ"}
+
+
+def test_a_line_is_read(meet: Callable[..., Peer]) -> None:
+    """The rest of a line can be had, and the next line is found after it."""
+    peer = meet()
+    peer.send(OK + b"\r\nid: 7\n:\n")
+
+    assert peer.visit.wait_for(b"\nid: ", within_s=WITHIN_S)
+    assert peer.visit.read_line(within_s=WITHIN_S) == "7"
+    assert peer.visit.wait_for(b"\n:\n", within_s=WITHIN_S)
+    assert peer.visit.read_line(within_s=WITHIN_S) == ""
+
+
+def test_who_sends_without_end_takes_no_memory(meet: Callable[..., Peer]) -> None:
+    """A server that sends as fast as it can is read until the time is over, and nothing is kept."""
+    peer = meet()
+    sender = threading.Thread(target=send_all, args=(peer.theirs, OK + b"\r\n" + bytes(32 << 20)))
+    sender.start()
+    peer.visit.wait_for(b"more", within_s=1)
+    peer.visit.close()
+    sender.join()
+
+    assert len(peer.visit._body._unread) < 1000
+
+
+# ---- whatever a server may send
+
+PIECES = st.one_of(
+    st.binary(max_size=60),
+    st.sampled_from(
+        [
+            *(OK, b"\r\n", CHUNKED, COUNTED, TEXT, ZIPPED, chunk(TEXT), b"0\r\n\r\n", b"-5\r\n"),
+            *(
+                b"Content-Encoding: gzip\r\n",
+                b"HTTP/1.1 103 Early\r\n\r\n",
+                b"Content-Length: 9\r\n",
+            ),
+        ]
+    ),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(PIECES, max_size=12))
+def test_whatever_comes_is_read(pieces: list[bytes]) -> None:
+    """No bytes raise anything; the visit ends with the connection at the latest, with its word."""
+    peer = Peer()
+    try:
+        for piece in pieces:
+            peer.send(piece)
+        peer.theirs.shutdown(socket.SHUT_WR)
+        peer.visit.wait_head(within_s=WITHIN_S)
+        peer.visit.wait_for(b"never comes", within_s=WITHIN_S)
+
+        assert peer.visit.ended in {"finished", "closed", "cut", "broken"}
+        assert bool(peer.visit.broken) == (peer.visit.ended == "broken")
+    finally:
+        peer.theirs.close()
+        peer.visit.close()
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(PIECES, max_size=8), st.data())
+def test_cuts_change_nothing(pieces: list[bytes], data: st.DataObject) -> None:
+    """What a visit makes of an answer does not depend on how the network cuts it."""
+    sent = b"".join(pieces)
+    cut = data.draw(st.integers(0, len(sent)))
+
+    assert read_in([sent]) == read_in([sent[:cut], sent[cut:]])
+
+
+def read_in(pieces: list[bytes]) -> tuple[object, ...]:
+    peer = Peer()
+    try:
+        for piece in filter(None, pieces):
+            if peer.visit.ended:
+                break
+            peer.send(piece)
+            peer.visit._read(WITHIN_S)
+        peer.theirs.shutdown(socket.SHUT_WR)
+        found = peer.visit.wait_for(TEXT, within_s=WITHIN_S)
+        return found, peer.visit.ended, peer.visit.status, peer.visit.headers, peer.visit.garbled
+    finally:
+        peer.theirs.close()
+        peer.visit.close()
 
 
 def test_a_reset_is_a_cut() -> None:
@@ -172,21 +320,3 @@ def test_a_reset_is_a_cut() -> None:
 
             assert not visit.wait_head(within_s=WITHIN_S)
             assert visit.ended == "cut"
-
-
-@pytest.mark.parametrize(
-    ("url", "parts"),
-    [
-        ("http://a/s?b=c#d", ("a", 80, False, "/s?b=c", "a")),
-        ("https://a:1/", ("a", 1, True, "/", "a:1")),
-        ("https://u:p@[::1]", ("::1", 443, True, "/", "[::1]")),
-    ],
-)
-def test_an_address(url: str, parts: tuple[object, ...]) -> None:
-    """An address is taken apart into what a connection and a request need."""
-    address = Address.parse(url)
-
-    assert parts == (
-        *(address.host, address.port, address.is_tls),
-        *(address.target, address.authority),
-    )

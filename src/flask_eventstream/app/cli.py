@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterable
+import signal
+from collections.abc import Iterable, Iterator
 
 import click
 from flask import Flask, current_app
@@ -11,9 +13,10 @@ from flask.cli import AppGroup
 
 from flask_eventstream.app.extension import EXTENSION_KEY, EventStream
 from flask_eventstream.brokers import check_channel
-from flask_eventstream.doctor.findings import Remark, examine_app, examine_stream, render
+from flask_eventstream.doctor.findings import examine_app, examine_stream
 from flask_eventstream.doctor.probe import Probe
 from flask_eventstream.doctor.remedies import Level
+from flask_eventstream.doctor.report import Remark, render
 from flask_eventstream.errors import EventStreamError
 from flask_eventstream.hub.tail import read_entries
 from flask_eventstream.log.entries import Entry, Kind
@@ -22,6 +25,10 @@ from flask_eventstream.state import AppState
 __all__ = ["group"]
 
 group = AppGroup("sse", help="Publish and watch server-sent events.")
+
+#: What ends a command in a terminal that is closed, and under systemd and in containers.
+_ENDINGS = (signal.SIGTERM, signal.SIGHUP)
+
 _name_option = click.option(
     "--name", default=None, help="Which EventStream, by its name, where the app has several."
 )
@@ -96,7 +103,8 @@ def doctor(
         remarks = _show(examine_app(app))
         if url is not None:
             click.echo(f"\n{url}")
-            seen = probe.look_at_stream(url, _parse_headers(headers), _say)
+            with _leaving_in_order():
+                seen = probe.look_at_stream(url, _parse_headers(headers), _say)
             remarks += _show(examine_stream(app, seen))
     except EventStreamError as error:
         raise click.ClickException(str(error)) from error
@@ -124,6 +132,24 @@ def _probe(name: str | None, channel: str | None) -> Probe:
         key=current_app.secret_key,
         channel=None if channel is None else check_channel(channel),
     )
+
+
+@contextlib.contextmanager
+def _leaving_in_order() -> Iterator[None]:
+    """Leave the block's own way when the command is ended, as Ctrl-C does: it cleans up."""
+
+    def leave(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)  # as a shell says it
+
+    try:
+        before = {number: signal.signal(number, leave) for number in _ENDINGS}
+    except ValueError:  # off the main thread nobody is told of signals
+        before = {}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _parse_headers(lines: Iterable[str]) -> dict[str, str]:

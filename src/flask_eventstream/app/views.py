@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Hashable
 from dataclasses import replace
 from typing import Any, cast
@@ -113,7 +114,10 @@ def _is_over(state: AppState, channel: str) -> bool:
 def _is_doctor(app: Flask, state: AppState, request: Request) -> bool:
     shown = request.headers.get(HEADER)
     return shown is not None and is_good(
-        shown, key=app.secret_key, has_ended=lambda ticket: _is_over(state, ticket)
+        shown,
+        key=app.secret_key,
+        now_s=time.time(),
+        has_ended=lambda ticket: _is_over(state, ticket),
     )
 
 

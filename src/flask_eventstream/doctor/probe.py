@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import importlib.util
-import json
 import os
 import secrets
 import socket
@@ -17,14 +16,15 @@ import ssl
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from flask_eventstream.access.ticket import HEADER, make_ticket, sign_ticket
 from flask_eventstream.brokers import Broker, HasLimits
 from flask_eventstream.config import Config
-from flask_eventstream.doctor.findings import AppFacts, StreamFacts
-from flask_eventstream.doctor.visit import Address, Visit, offers_http2
+from flask_eventstream.doctor.address import Address, offers_http2
+from flask_eventstream.doctor.facts import LONGEST_HEARTBEAT_S, AppFacts, StreamFacts
+from flask_eventstream.doctor.told import read_told
+from flask_eventstream.doctor.visit import Visit
 from flask_eventstream.errors import BrokerUnavailable, EventStreamError
 from flask_eventstream.publisher import Publisher
 
@@ -45,19 +45,14 @@ _OK = 200
 #: Requests that are likely to meet each of a few processes.
 _MEETINGS = 8
 
-#: What a server may say of itself, and the type that it must have.
-_TOLD: dict[str, tuple[type, ...]] = {
-    "pid": (int,),
-    "server": (str,),
-    "several": (bool,),
-    "broker": (str,),
-    "heartbeat_s": (int, float),
-    "lifetime_s": (int, float),
-    "uvloop": (bool,),
-    "held": (str,),
-    "threads": (int,),
-    "sent_away": (str,),
-}
+#: The first line of a stream, and each heartbeat.
+_COMMENT_LINE = b"\n:\n"
+
+#: How servers of Python call themselves; another name is that of a proxy.
+_PYTHON_SERVERS = (
+    *("gunicorn", "werkzeug", "waitress", "cheroot", "uvicorn", "hypercorn", "granian"),
+    *("gevent", "uwsgi", "wsgiserver", "python", "basehttp", "simplehttp"),
+)
 
 
 class Probe:
@@ -87,10 +82,9 @@ class Probe:
         self._broker = broker
         self._publisher = publisher
         self._key = key
-        self._ticket = make_ticket()
+        self._ticket = make_ticket(time.time())
         self._own = channel is None
         self._channel = channel or f"sse-doctor-{secrets.token_hex(8)}"
-        self._heartbeat_s = config.heartbeat_s
         self.app = AppFacts(
             broker=broker.url,
             app=app,
@@ -137,23 +131,31 @@ class Probe:
         Raises:
             ValueError: The URL or a header is none.
         """
-        address = Address.parse(self._stream_url(url))
-        parts = urlsplit(address.url)
-        seen = StreamFacts(
-            url=address.url,
-            host=address.host,
-            port=address.port,
-            should_be=urlunsplit(parts._replace(path=self.app.path, query="")),
-            channel=self._channel,
-            waited_s=self.patience_s,
-            is_tls=address.is_tls,
-        )
+        seen = self._begin(url, has_headers=bool(headers))
+        address = Address.parse(seen.url)
         with self._admitted() as admission:
             try:
                 self._visit(address, {**headers, HEADER: admission}, seen, tell)
             except OSError as error:
                 seen.failure = _failure(error)
         return seen
+
+    def _begin(self, url: str, *, has_headers: bool) -> StreamFacts:
+        """Facts with what is known before anybody is asked."""
+        address = Address.parse(self._stream_url(url))
+        parts = urlsplit(address.url)
+        return StreamFacts(
+            url=address.url,
+            asked=url,
+            host=address.host,
+            port=address.port,
+            should_be=urlunsplit(parts._replace(path=self.app.path, query="")),
+            channel=self._channel,
+            waited_s=self.patience_s,
+            is_tls=address.is_tls,
+            is_own_channel=self._own,
+            has_headers=has_headers,
+        )
 
     def _stream_url(self, url: str) -> str:
         """The whole address: where ``url`` is only that of the site, the stream's path is added."""
@@ -197,10 +199,10 @@ class Probe:
         with Visit(address, headers, within_s=self.patience_s) as visit:
             came = visit.wait_head(within_s=self.patience_s)
             if not came:
-                self._flood(visit, seen, lambda: visit.status is not None)
+                self._flood(seen, lambda: visit.wait_head(within_s=self.answer_s))
             seen.answered_s = time.monotonic() - began_s
             if visit.status is None and visit.ended:
-                seen.failure = "unreachable", "the connection ends without an answer"
+                seen.failure = _no_answer(visit)
                 return
             _note_head(visit, seen)
             if came and seen.status == _OK and "event-stream" in seen.content_type:
@@ -208,8 +210,10 @@ class Probe:
             seen.stayed_s = time.monotonic() - began_s
             _note_end(visit, seen)
         late = seen.flooded or (seen.probed and seen.probe_s is None)
-        if seen.is_compressed and late and not seen.garbled:
+        if seen.encoding and late and not seen.garbled:
             seen.plain_s = self._measure_plain(address, headers)
+        if self.app.is_memory and seen.opened and not seen.told:
+            seen.epochs = self._meet_logs(address, headers)
 
     def _ask(self, address: Address, headers: Mapping[str, str], seen: StreamFacts) -> bool:
         """Ask for the head alone, which no stream holds up. False where nothing answers."""
@@ -217,18 +221,40 @@ class Probe:
         for _ in range(_MEETINGS if self.app.is_memory else 1):
             with Visit(address, headers, method="HEAD", within_s=self.patience_s) as visit:
                 seen.answers = visit.wait_head(within_s=self.answer_s) or bool(visit.ended)
-                told = _told(visit)
+                told = read_told(visit.headers.get(HEADER.lower(), ""))
+            if not seen.answers:
+                break
             if "pid" in told:
                 pids.add(told["pid"])
         seen.pids = frozenset(pids)
         return seen.answers
 
+    def _meet_logs(self, address: Address, headers: Mapping[str, str]) -> frozenset[str]:
+        """The epochs of the logs that answer: in memory each process has one of its own.
+
+        Without a key in common nobody tells the doctor of processes. But each stream says where
+        its log stands to who asks with an empty last event ID.
+        """
+        there = Address.parse(f"{address.url}&lastEventId=")
+        epochs: set[str] = set()
+        for _ in range(_MEETINGS):
+            with Visit(there, headers, within_s=self.patience_s) as visit:
+                if not visit.wait_for(b"\nid: ", within_s=self.patience_s):
+                    break
+                epochs.add((visit.read_line(within_s=self.patience_s) or "").partition("-")[0])
+            if len(epochs) > 1:
+                break
+        return frozenset(epochs)
+
     def _read(self, visit: Visit, seen: StreamFacts, tell: Callable[[str], object]) -> None:
         # The stream begins with a retry line and a comment.
-        seen.opened = visit.wait(lambda: b":\n" in visit.body, within_s=self.patience_s)
+        seen.opened = visit.wait_for(_COMMENT_LINE, within_s=self.patience_s)
         if not seen.opened and not visit.ended:
-            self._flood(visit, seen, lambda: b":\n" in visit.body)
+            self._flood(seen, lambda: visit.wait_for(_COMMENT_LINE, within_s=self.answer_s))
             return
+        if not seen.opened:
+            in_order = visit.ended in ("finished", "closed")
+            seen.only_retry = in_order and visit.wait_for(b"\nretry: ", within_s=0)
         if self._can_probe and not visit.ended:
             self._send_probe(visit, seen)
         if not visit.ended and not seen.flushed:
@@ -243,34 +269,37 @@ class Probe:
         seen.probed = True
         same_broker = seen.told.get("broker", self.app.broker) == self.app.broker
         if seen.probe_s is None and same_broker and not visit.ended:
-            self._flood(visit, seen, lambda: _TYPE.encode() in visit.body)
+            type_line = f"event: {_TYPE}\n".encode()
+            self._flood(seen, lambda: visit.wait_for(type_line, within_s=self.answer_s))
 
     def _measure(self, visit: Visit) -> float | None:
         """Seconds from publishing a probe to its arrival; ``None`` where it does not come."""
         word = f"probe-{secrets.token_hex(8)}".encode()
         began_s = time.monotonic()
         self._publish(word.decode())
-        if not visit.wait(lambda: word in visit.body, within_s=self.patience_s):
+        if not visit.wait_for(word, within_s=self.patience_s):
             return None
         return time.monotonic() - began_s
 
     def _measure_plain(self, address: Address, headers: Mapping[str, str]) -> float | None:
         with Visit(address, headers, compressed=False, within_s=self.patience_s) as visit:
-            opened = visit.wait(lambda: b":\n" in visit.body, within_s=self.answer_s)
+            opened = visit.wait_for(_COMMENT_LINE, within_s=self.answer_s)
             return self._measure(visit) if opened else None
 
     def _await_heartbeat(
         self, visit: Visit, seen: StreamFacts, tell: Callable[[str], object]
     ) -> None:
-        heartbeat_s = float(seen.told.get("heartbeat_s", self._heartbeat_s))
+        heartbeat_s = seen.heartbeat_s(self.app)
+        if heartbeat_s > LONGEST_HEARTBEAT_S:
+            return
         within_s = heartbeat_s * _MARGIN + _MARGIN_S
         tell(f"Waiting up to {within_s:.0f} s for a heartbeat …")
-        before, quiet_since_s = len(visit.body), visit.last_byte_s
-        seen.beat = visit.wait(lambda: b":\n" in visit.body[before:], within_s=within_s)
+        quiet_since_s = visit.last_byte_s
+        seen.beat = visit.wait_for(_COMMENT_LINE, within_s=within_s)
         if seen.beat:
             seen.silent_s = visit.last_byte_s - quiet_since_s
 
-    def _flood(self, visit: Visit, seen: StreamFacts, condition: Callable[[], bool]) -> None:
+    def _flood(self, seen: StreamFacts, wait: Callable[[], bool]) -> None:
         """Publish what no buffer holds, and see whether that brings what did not come."""
         if not self._own or not self._can_probe:
             return  # the channel's own readers would get it, too
@@ -278,42 +307,42 @@ class Probe:
         seen.flooded = True
         # Random, so that it does not become small where something compresses.
         self._publish(base64.b64encode(os.urandom(size)).decode()[:size])
-        seen.flushed = visit.wait(condition, within_s=self.answer_s)
+        seen.flushed = wait()
 
     def _publish(self, data: str) -> None:
         self._publisher.publish(data, _TYPE, channel=self._channel)
 
 
 def _note_head(visit: Visit, seen: StreamFacts) -> None:
+    said = visit.headers
     seen.status = visit.status
-    seen.content_type = visit.headers.get("Content-Type", "")
-    seen.location = visit.headers.get("Location", "")
-    seen.is_compressed = bool(visit.headers.get("Content-Encoding"))
-    seen.told = _told(visit)
+    seen.content_type = said.get("content-type", "")
+    seen.location = said.get("location", "")
+    seen.encoding = said.get("content-encoding", "")
+    seen.cache_control = said.get("cache-control", "")
+    seen.proxy = _proxy(said)
+    seen.told = read_told(said.get(HEADER.lower(), ""))
+
+
+def _proxy(said: Mapping[str, str]) -> str:
+    """What stands between, where it names itself (RFC 9110, 7.6.3 and 10.2.4)."""
+    server = said.get("server", "")
+    is_python = server.lower().startswith(_PYTHON_SERVERS)
+    return server if server and not is_python else said.get("via", "")
 
 
 def _note_end(visit: Visit, seen: StreamFacts) -> None:
     seen.garbled = visit.garbled
+    seen.broken = visit.broken
     if not seen.beat:
         seen.ended = visit.ended
         seen.silent_s = time.monotonic() - visit.last_byte_s
 
 
-def _told(visit: Visit) -> dict[str, Any]:
-    try:
-        said = json.loads(visit.headers.get(HEADER, "{}"))
-    except ValueError:
-        return {}
-    if not isinstance(said, dict):
-        return {}
-    told = {name: said[name] for name in _TOLD if isinstance(said.get(name), _TOLD[name])}
-    # What is not our app may say anything, and nobody waits for an eternity.
-    bounds = {"heartbeat_s": (0, 3600), "lifetime_s": (-1, 1e9)}
-    return {
-        name: value
-        for name, value in told.items()
-        if name not in bounds or bounds[name][0] < value <= bounds[name][1]
-    }
+def _no_answer(visit: Visit) -> tuple[str, str]:
+    if visit.broken:
+        return "broken", visit.broken
+    return "unreachable", "the connection ends without an answer"
 
 
 def _failure(error: OSError) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-__all__ = ["FINDINGS", "FINE", "HELD", "Finding", "Level"]
+__all__ = ["BACK_AT_NGINX", "FINDINGS", "FINE", "HELD", "SOCKET_UNIT", "Finding", "Level"]
 
 
 class Level(enum.Enum):
@@ -50,6 +50,14 @@ server {{
 }}
 """
 
+#: A page that was left may lie in the browser's back/forward cache, and its stream with it.
+_ONE_STREAM = """\
+const source = new EventSource("{path}?channel=a&channel=b");    // one for several channels
+addEventListener("pagehide", () => source.close());    // and none for a page that was left
+"""
+
+_GUNICORN = "pip install gunicorn\ngunicorn --workers 2 --bind 127.0.0.1:8000 {app}"
+
 _UNCOMPRESSED = """
 # before the middleware of the app that compresses:
 if environ["PATH_INFO"] == "{path}":
@@ -62,12 +70,32 @@ proxy_buffering off;
 # and remove X-Accel-Buffering from proxy_ignore_headers, if it is there
 """
 
+#: An EventSource stops for good at any status but 200.
+BACK_AT_NGINX = """
+# nginx: in the location of the stream
+error_page 502 503 504 = @back;
+# and beside it
+location @back {
+    default_type text/event-stream;
+    return 200 "retry: 2000\\n\\n";
+}
+"""
+
+#: With any proxy: the socket stays while the app restarts, and requests wait in it.
+SOCKET_UNIT = """
+# /etc/systemd/system/shop.socket, for shop.service, which starts the app without --bind
+[Socket]
+ListenStream=127.0.0.1:8000
+[Install]
+WantedBy=sockets.target
+"""
+
 FINDINGS: dict[str, Finding] = {
     # ---- the application alone
     "broker-away": _problem(
         "The broker takes no events",
         "{broker}: {why}. Nothing that the app publishes reaches anybody.",
-        "{remedy}",
+        "flask sse publish news hello    # says what the broker answers",
     ),
     "memory": _advice(
         "memory:// can't be judged from here",
@@ -150,18 +178,12 @@ gunicorn --workers 2 --threads 8 {app}    # and slow requests have others beside
         "The address leads elsewhere",
         "It answers {status} and sends the browser to {location}: another address for the stream,"
         " or the login page.",
-        """
-flask sse doctor {location}
-flask sse doctor --header "Cookie: session=…" {url}    # as a user who is logged in
-""",
+        'flask sse doctor --header "Cookie: session=…" {url}    # as a user who is logged in',
     ),
     "forbidden": _problem(
         "A rule of the app refuses the stream",
         "It answers {status} to a reader of the channel {channel}.",
-        """
-flask sse doctor --header "Cookie: session=…" {url}    # as a user who is logged in
-flask sse doctor --channel a-channel-that-the-user-may-read {url}
-""",
+        'flask sse doctor --header "Cookie: session=…" {url}    # as a user who is logged in',
     ),
     "not-found": _problem(
         "There is no stream at this address",
@@ -171,11 +193,12 @@ flask sse doctor --channel a-channel-that-the-user-may-read {url}
     "ended": _problem(
         "The channel is ended",
         "It answers 204, because sse.end({channel!r}) was called: browsers stay away.",
-        "flask sse publish {channel} hello    # opens it again",
+        "flask sse publish {quoted_channel} hello    # opens it again",
     ),
     "no-upstream": _problem(
         "The proxy does not reach the app",
-        "It answers {status}. The server behind it is not running, or listens elsewhere.",
+        "It answers {status}, at which browsers stop for good. The server behind it is not running,"
+        " or listens elsewhere.",
         """
 gunicorn --workers 2 --bind 127.0.0.1:8000 {app}
 proxy_pass http://127.0.0.1:8000;    # nginx: the same address
@@ -185,7 +208,7 @@ proxy_pass http://127.0.0.1:8000;    # nginx: the same address
         "The address does not answer with a stream",
         "It answers {status}, and browsers stop for good at any status but 200. The log of the"
         " server says why.",
-        "curl -i -N '{url}'",
+        "curl -i -N {url}",
     ),
     "not-a-stream": _problem(
         "The answer is no event stream",
@@ -197,7 +220,20 @@ proxy_pass http://127.0.0.1:8000;    # nginx: the same address
     "sent-away": _problem(
         "The stream was sent away at once",
         "{why}. Its reader comes back again and again.",
-        "{mend}",
+        """
+ulimit -n 65536    # before the server is started; systemd: LimitNOFILE=65536
+SSE_MAX_STREAMS = 20000    # if it is set
+""",
+    ),
+    "resting": _problem(
+        "The app is away, and the proxy tells readers to come back",
+        "The whole stream was one retry: line, as nginx sends it for an app that does not answer.",
+        "gunicorn --workers 2 --bind 127.0.0.1:8000 {app}    # is it running?",
+    ),
+    "broken": _problem(
+        "What {host} answers breaks the rules of HTTP",
+        "Browsers drop such an answer, and proxies do: {why}.",
+        "curl -i -N {url}    # which of the servers on the way sends it?",
     ),
     "buffered": _problem(
         "A proxy keeps events back",
@@ -219,8 +255,8 @@ proxy_pass http://127.0.0.1:8000;    # nginx: the same address
     ),
     "garbled": _problem(
         "The stream says that it is compressed, and is not",
-        "The head has Content-Encoding: gzip and plain text follows: browsers show nothing."
-        " Something on the way adds the header, and does not compress.",
+        "The head has Content-Encoding: {encoding} and something else follows: browsers show"
+        " nothing. Something on the way adds the header, and does not compress.",
         "# nginx: remove this from the location of {path}\nadd_header Content-Encoding gzip;",
     ),
     "other-broker": _problem(
@@ -257,23 +293,41 @@ proxy_read_timeout {higher:.0f}s;    # or, in nginx: in the location of {path}
         " something on the way keeps single bytes back, or the server has another SSE_HEARTBEAT_S.",
         _UNBUFFERED,
     ),
-    "held": _problem("Each stream holds a thread of {server}", "{why}. {room}", "{mend}"),
-    "held-many": _advice("Each stream holds a thread of {server}", "{why}. {room}", "{mend}"),
+    "slow-heartbeat": _advice(
+        "Heartbeats are further apart than a minute",
+        "One comes every {heartbeat:g} s, and it was not waited for. nginx, load balancers and"
+        " mobile networks cut what is silent for a minute.",
+        "SSE_HEARTBEAT_S = 15    # the default",
+    ),
+    "cache-control": _advice(
+        "Cache-Control does not arrive as the app sends it",
+        "It is {cache_control}, where the app says {wanted}. What compresses on the way, as"
+        " development servers do, then keeps events back, and a cache may answer with an old"
+        " stream.",
+        "# nginx: remove from the location of {path}: expires, proxy_hide_header Cache-Control",
+    ),
+    "restart": _advice(
+        "Pages may stop for good when the app restarts",
+        "While the app is away {proxy} answers 502, and any status but 200 ends an EventSource"
+        " for good. Whether it was told better already can't be seen from here.",
+        SOCKET_UNIT,
+    ),
+    "held": _problem("Each stream holds a thread of {server}", "{why}. {room}", _GUNICORN),
+    "held-many": _advice("Each stream holds a thread of {server}", "{why}. {room}", _GUNICORN),
     "six-tls": _advice(
         "Browsers open six connections to this host at most",
         "It speaks HTTP/1.1 only, where each open tab uses one of them up; with the seventh stream"
         " the site hangs.",
         """
 listen 443 ssl http2;    # nginx 1.25.1 and newer: listen 443 ssl; http2 on;
-new EventSource("{path}?channel=a&channel=b")    // and one stream for several channels
-""",
+"""
+        + _ONE_STREAM,
     ),
     "six": _advice(
         "Without TLS browsers open six connections to this host at most",
         "They speak HTTP/1.1 only, where each open tab uses one of them up; with the"
         " seventh stream the site hangs.",
-        _TLS_AT_NGINX
-        + 'new EventSource("{path}?channel=a&channel=b")    // and one stream for several channels',
+        _TLS_AT_NGINX + _ONE_STREAM,
     ),
 }
 
@@ -289,7 +343,7 @@ HELD: tuple[tuple[str, str], ...] = (
         "middleware keeps back",
         "# give {app} the server's whole environ: move or drop that middleware",
     ),
-    ("", "pip install gunicorn\ngunicorn --workers 2 --bind 127.0.0.1:8000 {app}"),
+    ("", _GUNICORN),
 )
 
 FINE: dict[str, str] = {

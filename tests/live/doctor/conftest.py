@@ -12,15 +12,11 @@ import pytest
 from flask import Flask
 
 from flask_eventstream import EventStream, Publisher
-from flask_eventstream.doctor.findings import (
-    AppFacts,
-    Remark,
-    StreamFacts,
-    examine_app,
-    examine_stream,
-)
+from flask_eventstream.doctor.facts import AppFacts, StreamFacts
+from flask_eventstream.doctor.findings import examine_app, examine_stream
 from flask_eventstream.doctor.probe import Probe
 from flask_eventstream.doctor.remedies import Level
+from flask_eventstream.doctor.report import Remark
 from harness.asgi_servers import ASGI_KINDS
 from harness.servers import Server, serve
 

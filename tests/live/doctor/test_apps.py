@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -134,6 +135,22 @@ def test_memory_is_found(workers: str, headline: str, open_shop: OpenShop) -> No
     assert "the stream opens at once" in found.fine
 
 
+@pytest.mark.parametrize("workers", ["2", "1"])
+def test_memory_is_found_without_a_key(workers: str, open_shop: OpenShop) -> None:
+    """Without a key in common two processes are told from one by where their logs stand."""
+    shop = open_shop("gunicorn-sync", "--workers", workers, SSE_BROKER_URL="memory://")
+    headline = "memory:// does not reach the other processes of this server"
+
+    def is_found() -> bool:
+        return headline in shop.visit().problems
+
+    # The kernel chooses which worker answers, and may choose the same eight times.
+    if workers == "2":
+        wait_until(is_found, within_s=40, what="both workers to answer")
+    else:
+        assert not is_found()
+
+
 def test_another_broker_is_found(open_shop: OpenShop, tmp_path: Path) -> None:
     """A server that uses another file than the command is found, and both are said."""
     shop = open_shop("gunicorn-sync", SECRET_KEY=KEY)
@@ -173,11 +190,29 @@ def test_middleware_that_compresses_is_found(open_shop: OpenShop) -> None:
 
 
 def test_a_refusal_is_found(guarded: Shop) -> None:
-    """A rule that refuses gets the option for a user's cookie."""
+    """A rule that refuses gets the options for a user's cookie and for a channel."""
     found = guarded.visit()
 
     assert found.only.headline == "A rule of the app refuses the stream"
     assert f'flask sse doctor --header "Cookie: session=…" {guarded.url}' in found.only.mend
+
+
+@pytest.mark.parametrize(
+    ("rule", "enough"),
+    [("401", {"--header"}), ("channel", {"--channel"}), ("both", {"--header", "--channel"})],
+)
+def test_one_of_the_ways_in_works(rule: str, enough: set[str], open_shop: OpenShop) -> None:
+    """Whatever the rule wants, a cookie, a channel or both, one of the lines leads in."""
+    shop = open_shop("gunicorn-sync", RULE=rule)
+    lines = [shlex.split(line, comments=True) for line in shop.visit().only.mend.splitlines()]
+    (way,) = [line for line in lines if {word for word in line if word[:2] == "--"} == enough]
+    found = shop.visit(
+        way[-1],
+        headers=ADA if "--header" in way else {},
+        channel="news" if "--channel" in way else None,
+    )
+
+    assert found.problems == []
 
 
 def test_a_header_is_sent(guarded: Shop) -> None:

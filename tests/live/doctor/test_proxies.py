@@ -19,6 +19,12 @@ from live.doctor.conftest import APPS, PATIENCE_S, Shop, Visited
 HEARTBEAT_S = 2
 IGNORED = "proxy_ignore_headers X-Accel-Buffering;"
 
+RESTART = "Pages may stop for good when the app restarts"
+BACK = """
+    error_page 502 503 504 = @back;
+    location @back { default_type text/event-stream; return 200 "retry: 2000\\n\\n"; }
+"""
+
 # What stands in the `server` block of each front, beside proxy_pass.
 FRONTS = {
     "plain": "",
@@ -32,7 +38,10 @@ FRONTS = {
     "impatient": "proxy_read_timeout 1s;",
     "silent": "return 444;",
     "lost": "",
+    "resting": BACK,
+    "changing": "expires 1h;",
 }
+WITHOUT_APP = ("lost", "resting")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +74,7 @@ def fronts(
     for name, lines in FRONTS.items():
         ports[name] = free_port()
         flags = {"tls": " ssl", "http2": " ssl http2"}.get(name, "")
-        upstream = free_port() if name == "lost" else shop.server.port
+        upstream = free_port() if name in WITHOUT_APP else shop.server.port
         blocks.append(f"""
         server {{
             listen 127.0.0.1:{ports[name]}{flags};
@@ -79,7 +88,7 @@ def fronts(
 
 
 def test_what_is_well_is_said_to_be(fronts: Fronts) -> None:
-    """Gunicorn sync behind nginx with TLS and HTTP/2: nothing to say, and the exit code is 0."""
+    """Gunicorn sync behind nginx with TLS and HTTP/2 works, and the exit code is 0."""
     done = subprocess.run(
         [sys.executable, "-m", "flask", "--app", "shop", "sse", "doctor", fronts.url("http2")],
         cwd=APPS,
@@ -98,7 +107,9 @@ def test_what_is_well_is_said_to_be(fronts: Fronts) -> None:
     lines = done.stdout.splitlines()
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert lines[-1] == "Problems: 0. Advice: 0."
+    # Whether nginx knows what to say while the app restarts can't be seen.
+    assert lines[-1] == "Problems: 0. Advice: 1."
+    assert "  advice  Pages may stop for good when the app restarts" in lines
     assert sum(line.startswith("  ok ") for line in lines) == 9
     assert done.stderr.startswith("Waiting up to ")
 
@@ -152,7 +163,7 @@ def test_http_1_1_gets_advice(fronts: Fronts, monkeypatch: pytest.MonkeyPatch) -
     found = fronts.visit("tls")
 
     assert found.problems == []
-    assert found.advice == ["Browsers open six connections to this host at most"]
+    assert found.advice == [RESTART, "Browsers open six connections to this host at most"]
 
 
 def test_a_certificate_that_nobody_trusts_is_found(fronts: Fronts) -> None:
@@ -175,6 +186,22 @@ def test_a_proxy_that_hangs_up_is_found(fronts: Fronts) -> None:
 
     assert found.only.headline == "localhost can't be reached"
     assert "ends without an answer" in found.only.why
+
+
+def test_an_app_that_is_away_is_found(fronts: Fronts) -> None:
+    """A proxy that tells readers to come back is told from an app that sends them away."""
+    found = fronts.visit("resting")
+
+    assert found.only.headline == "The app is away, and the proxy tells readers to come back"
+
+
+def test_a_head_that_was_changed_is_found(fronts: Fronts) -> None:
+    """A proxy that puts its own Cache-Control there gets advice, with what it says."""
+    found = fronts.visit("changing")
+    (advice,) = [each for each in found.remarks if each.headline.startswith("Cache-Control")]
+
+    assert found.problems == []
+    assert "max-age=3600" in advice.why
 
 
 def test_the_address_of_the_site_will_do(fronts: Fronts) -> None:
