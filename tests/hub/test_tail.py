@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,7 +59,7 @@ def test_only_the_named_channels_are_read(broker: Broker) -> None:
 
 
 def test_a_wait_is_no_end(broker: Broker) -> None:
-    """A reader that waits longer than it sleeps at a time goes on waiting."""
+    """A reader to whom nothing comes goes on waiting."""
     found: list[tuple[str, str | None]] = []
     entries = read_entries(broker, ["a"])
     reader = threading.Thread(target=lambda: found.append(shown(next(entries))), daemon=True)
@@ -84,6 +87,63 @@ def test_closing_ends_the_reading_side(broker: Broker) -> None:
 
     entries.close()  # type: ignore[attr-defined]
     wait_until(lambda: not listeners, what="the listener to be gone")
+
+
+def test_closing_frees_the_sockets(broker: Broker) -> None:
+    """Readers that came and went leave no socket behind."""
+
+    def read() -> None:
+        entries = read_entries(broker, ["a"])
+        broker.publish("a", Event("x"))
+        next(entries)
+        entries.close()  # type: ignore[attr-defined]
+
+    def count() -> int:
+        links = (os.path.realpath(each) for each in Path("/proc/self/fd").iterdir())
+        return sum("socket:" in link for link in links)
+
+    read()  # the hub thread, and what the broker keeps
+    before = count()
+    for _ in range(10):
+        read()
+
+    wait_until(lambda: count() <= before, what="the sockets to be free")
+
+
+GREENLETS = """
+from gevent import monkey; monkey.patch_all()
+import sys, time
+import gevent
+from flask_eventstream.brokers import broker_from_url
+from flask_eventstream.event import Event
+from flask_eventstream.hub.tail import read_entries
+
+broker = broker_from_url(f"sqlite:///{sys.argv[1]}/events.db", retention=None, timeout_s=5)
+entries = read_entries(broker, ["a"])
+reading = gevent.spawn(next, entries)
+longest = 0.0
+for _ in range(50):
+    began = time.monotonic()
+    gevent.sleep(0.01)
+    longest = max(longest, time.monotonic() - began)
+assert not reading.dead
+broker.publish("a", Event("x"))
+print(reading.get(timeout=10).event.data, longest < 0.2)
+entries.close()
+"""
+
+
+def test_greenlets_go_on_beside_it(tmp_path: Path) -> None:
+    """While a greenlet waits for an event the others of its process go on."""
+    done = subprocess.run(
+        [sys.executable, "-c", GREENLETS, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+    assert (done.stdout, done.stderr) == ("x True\n", "")
 
 
 def test_a_log_that_is_away_is_waited_for(tmp_path: Path) -> None:

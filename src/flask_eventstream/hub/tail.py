@@ -1,35 +1,71 @@
-"""Reading channels inside this process: what ``flask sse listen`` prints."""
+"""Reading channels inside this process: what ``flask sse listen`` prints, and ``sse.messages``."""
 
 from __future__ import annotations
 
+import _socket
 import asyncio
-from _queue import Empty
+import contextlib
+import socket
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import TypeVar, cast
+from typing import Generic, TypeVar, cast
 
 from flask_eventstream.brokers import Broker, Listener
-from flask_eventstream.hub.thread import hub_thread
-from flask_eventstream.log.entries import Entry, Kind
-from flask_eventstream.process import Mailbox
+from flask_eventstream.hub.thread import can_run, hub_thread
+from flask_eventstream.log.entries import Entry
 
 __all__ = ["read_entries"]
 
 _Item = TypeVar("_Item")
 
-#: How often a waiting reader looks up, so that Ctrl-C reaches it.
-_LOOK_UP_S = 0.25
+_WAKE_BYTES = 4096
+
+
+class _Mail(Generic[_Item]):
+    """From the hub thread to one reader, which waits on a socket.
+
+    That is the one way of waiting that greenlets understand: a patched process has a patched
+    socket, and everything else goes on meanwhile. Elsewhere Ctrl-C ends it at once.
+    """
+
+    def __init__(self) -> None:
+        self._items: deque[_Item] = deque()
+        self._reader, ours = socket.socketpair()
+        self._reader.settimeout(None)  # whatever socket.setdefaulttimeout was told
+        # The hub's end is the C socket, which nobody patches.
+        self._waker = _socket.socket(fileno=ours.detach())
+        self._waker.settimeout(0)
+
+    def put(self, item: _Item) -> None:
+        """On the hub thread."""
+        self._items.append(item)
+        with contextlib.suppress(OSError):  # it is full of wake-ups already, or nobody reads
+            self._waker.send(b"\0")
+
+    def get(self) -> _Item:
+        """On the reader's thread, which waits."""
+        while not self._items:
+            self._reader.recv(_WAKE_BYTES)
+        return self._items.popleft()
+
+    def stop(self) -> None:
+        """On the reader's thread: it reads no more. The hub may still put."""
+        self._reader.close()
+
+    def free(self) -> None:
+        """On the hub thread: it puts no more."""
+        self._waker.close()
 
 
 class _Inbox:
     """Takes what a listener delivers, on the hub thread, and hands it to the reading thread."""
 
     def __init__(self) -> None:
-        self.mailbox: Mailbox[Entry] = Mailbox()
+        self.mail: _Mail[Entry] = _Mail()
 
     def deliver(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
-            if entry.kind is not Kind.CONTROL:
-                self.mailbox.put(entry)
+            self.mail.put(entry)
 
     def interrupted(self, channels: Collection[str] | None, position: str) -> None:
         """Nothing to say: a reader of what comes does not know of what came."""
@@ -38,13 +74,19 @@ class _Inbox:
 def read_entries(broker: Broker, channels: Collection[str]) -> Iterator[Entry]:
     """Every entry of these channels from now on: nothing is missed once this has returned.
 
-    Blocks the calling thread, also here while the broker is away; close the iterator to stop.
+    Blocks the calling thread or greenlet, also here while the broker is away; close the iterator to
+    stop.
+
+    Raises:
+        RuntimeError: The process is going down, or can't run a loop beside its greenlets.
     """
+    if not can_run():
+        raise RuntimeError("uvloop is not installed, and no other loop can run beside greenlets")
     run = hub_thread()
     inbox = _Inbox()
     listeners: list[Listener] = []
     tasks: list[asyncio.Task[None]] = []
-    begun: Mailbox[asyncio.Task[None]] = Mailbox()
+    begun: _Mail[asyncio.Task[None]] = _Mail()
 
     async def begin() -> None:
         listener = broker.listen(run.loop, inbox)
@@ -58,13 +100,18 @@ def read_entries(broker: Broker, channels: Collection[str]) -> Iterator[Entry]:
     def stop() -> None:
         for listener in listeners:
             listener.stop()
+        begun.free()
+        inbox.mail.free()
 
     run.call(start)
     try:
-        _next_of(begun).result()
+        begun.get().result()
     except BaseException:
+        inbox.mail.stop()
         run.call(stop)
         raise
+    finally:
+        begun.stop()
     entries = _entries(inbox, lambda: run.call(stop))
     next(entries)  # a generator that never began would not stop the listener when it is closed
     return cast("Iterator[Entry]", entries)
@@ -74,14 +121,7 @@ def _entries(inbox: _Inbox, stop: Callable[[], None]) -> Iterator[Entry | None]:
     try:
         yield None
         while True:
-            yield _next_of(inbox.mailbox)
+            yield inbox.mail.get()
     finally:
+        inbox.mail.stop()
         stop()
-
-
-def _next_of(mailbox: Mailbox[_Item]) -> _Item:
-    while True:
-        try:
-            return mailbox.get(timeout=_LOOK_UP_S)
-        except Empty:
-            continue
