@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flask_eventstream.config import Config
+from flask_eventstream.config import Config, unread_keys
 from flask_eventstream.errors import InvalidConfig
 from flask_eventstream.log.entries import Retention
 
@@ -50,6 +50,9 @@ def test_none_is_not_set() -> None:
         ("SSE_MAX_STREAMS", 10, "max_streams", 10),
         ("SSE_MAX_CHANNELS", 1, "max_channels", 1),
         ("SSE_PUBLISH_TIMEOUT_S", 0.01, "publish_timeout_s", 0.01),
+        ("SSE_PUBLIC", True, "public", True),
+        ("SSE_PUBLIC", "True", "public", True),
+        ("SSE_PUBLIC", "0", "public", False),
     ],
 )
 def test_each_key_sets_its_field(key: str, value: Any, field: str, read: Any) -> None:
@@ -75,7 +78,9 @@ def test_each_key_sets_its_field(key: str, value: Any, field: str, read: Any) ->
         ("SSE_HEARTBEAT_S", "", "'', but must be seconds, 0.05 to 3600"),
         ("SSE_HANDOFF", "on", "'on', but must be 'auto' or 'off'"),
         ("SSE_BROKER_URL", " ", "' ', but must be a URL such as sqlite:///events.db"),
-        ("SSE_BROKER_URL", 5, "5, but must be a URL such as sqlite:///events.db"),
+        ("SSE_BROKER_URL", 5, "int, but must be a URL such as sqlite:///events.db"),
+        ("SSE_PUBLIC", "maybe", "'maybe', but must be True or False"),
+        ("SSE_PUBLIC", 2, "2, but must be True or False"),
         ("SSE_MAX_STREAMS", 0, "0, but must be a whole number of streams, 1 to 10000000"),
     ],
 )
@@ -95,16 +100,44 @@ def test_all_mistakes_are_reported_together() -> None:
     }
 
 
-def test_a_slip_is_recognised() -> None:
-    """A key that is nearly one of ours is reported with the one that was meant."""
-    assert problems(SSE_HEARTBEATS=5) == (
-        "SSE_HEARTBEATS is no setting: did you mean SSE_HEARTBEAT_S?",
-    )
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("SSE_HEARTBEATS", "it is SSE_HEARTBEAT_S"),
+        ("SSE_CHANNEL", "it is SSE_MAX_CHANNELS"),
+        ("SSE_RETRY", "it is SSE_RETRY_MS"),
+        ("SSE_HEARTBEAT", "it is SSE_HEARTBEAT_S"),
+        ("SSE_BROKER", "it is SSE_BROKER_URL"),
+        ("SSE_TIMEOUT_S", "it is SSE_PUBLISH_TIMEOUT_S"),
+        ("SSE_URL", "it is SSE_BROKER_URL"),
+        ("SSE_REDIS_PASSWORD", "it belongs into SSE_BROKER_URL"),
+    ],
+)
+def test_a_slip_is_no_mistake_but_recognised(key: str, meant: str) -> None:
+    """A key that is nearly one of ours stops nothing; a warning names it and what was meant."""
+    (warning,) = unread_keys({key: "secret", "SSE_RETRY_MS": 5, "SSE_REDIS_HOST": "h"})
+
+    assert Config.from_mapping({key: "secret"}) == Config()
+    assert warning.startswith(f"{key} is not read: ")
+    assert meant in warning
+    assert "secret" not in warning
 
 
 def test_other_keys_with_our_prefix_are_left_alone() -> None:
-    """An application may have settings of its own that begin with SSE_."""
+    """Settings of an application's own that begin with SSE_ and are like none of ours are fine."""
+    own = {"SSE_OF_MY_OWN": 1, "SSE_KMS_KEY_ID": "x", "SSEARCH": 1, 5: 5}
+
+    assert list(unread_keys(own)) == []  # type: ignore[arg-type]  # a key may be anything
     assert Config.from_mapping({"SSE_OF_MY_OWN": 1}) == Config()
+
+
+@pytest.mark.parametrize("value", [b"redis://:hunter2@h", ["redis://:hunter2@h"]])
+def test_no_password_is_shown(value: object) -> None:
+    """A URL is shown neither by a mistake nor by the configuration: it may have a password."""
+    (problem,) = problems(SSE_BROKER_URL=value)
+
+    assert "hunter2" not in problem
+    assert "hunter2" not in repr(Config.from_mapping({"SSE_BROKER_URL": "redis://:hunter2@h"}))
 
 
 def test_retention_is_length_and_age() -> None:

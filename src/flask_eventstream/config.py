@@ -1,26 +1,31 @@
 """Every setting: its key, unit, default, bounds and reason, in one place.
 
-Read once per application; all mistakes are reported together, each with its key.
+A bad value of a setting of ours is a mistake, and all mistakes are reported together, each with its
+key. A key that is not ours is never one: it may well be the application's own. Where it looks like
+a slip, `unread_keys` has a warning for it.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from flask_eventstream.errors import InvalidConfig
 from flask_eventstream.log.entries import Retention
 
-__all__ = ["Config"]
+__all__ = ["URL_KEYS", "Config", "unread_keys"]
+
+#: The keys that may name the broker, in the order in which they are asked.
+URL_KEYS = ("SSE_BROKER_URL", "SSE_REDIS_URL", "REDIS_URL")
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
     """How Flask-EventStream behaves in one application."""
 
-    broker_url: str | None = None
+    broker_url: str | None = field(default=None, repr=False)  # it may have a password
     """``SSE_BROKER_URL``; else the older extensions' keys: ``SSE_REDIS_URL``, ``REDIS_URL``, or any
     of ``SSE_REDIS_HOST`` [localhost], ``SSE_REDIS_PORT`` [6379] and ``SSE_REDIS_DB`` [0], in this
     order. ``None``: a SQLite file in the application's instance folder."""
@@ -55,6 +60,8 @@ class Config:
     """``SSE_MAX_CHANNELS``. Channels of one stream."""
     publish_timeout_s: float = 5.0
     """``SSE_PUBLISH_TIMEOUT_S``. Seconds after which a publish gives up on its broker."""
+    public: bool = False
+    """``SSE_PUBLIC``. True: every channel is meant for everybody, so nothing is said about it."""
 
     @property
     def retention(self) -> Retention:
@@ -70,18 +77,12 @@ class Config:
         """
         problems: list[str] = []
         values: dict[str, Any] = {}
-        for key in sorted(settings):
-            # Only what looks like a slip: an application may have SSE_ settings of its own.
-            if key.startswith("SSE_") and key not in _READERS and key not in _REDIS_KEYS:
-                meant = difflib.get_close_matches(key, _READERS, n=1, cutoff=0.8)
-                if meant:
-                    problems.append(f"{key} is no setting: did you mean {meant[0]}?")
         for key, (name, read) in _READERS.items():
             if settings.get(key) is not None:
                 try:
                     values[name] = read(settings[key])
                 except ValueError as error:
-                    problems.append(f"{key} is {settings[key]!r}, but must be {error}")
+                    problems.append(f"{key} is {_shown(key, settings[key])}, but must be {error}")
         if "broker_url" not in values:
             values |= _older_url(settings, problems)
         if problems:
@@ -89,9 +90,25 @@ class Config:
         return cls(**values)
 
 
+def unread_keys(settings: Mapping[str, Any]) -> Iterator[str]:
+    """A warning for each key that looks like a setting of ours and is none."""
+    for key in sorted(map(str, settings)):
+        if not key.startswith("SSE_") or key in _READERS or key in _REDIS_KEYS:
+            continue
+        like = difflib.get_close_matches(key, _READERS, cutoff=_LIKENESS)
+        if key.startswith("SSE_REDIS_"):
+            # Nobody else's: the prefix of the older extensions.
+            yield f"{key} is not read: it belongs into SSE_BROKER_URL, redis://user:password@host"
+        elif like:
+            words = set(key.split("_"))
+            # Of those that are like it, one that shares a word: SSE_URL is not SSE_PUBLIC.
+            meant = max(like, key=lambda known: len(words.intersection(known.split("_"))))
+            yield f"{key} is not read: if it was meant for Flask-EventStream, it is {meant}"
+
+
 def _older_url(settings: Mapping[str, Any], problems: list[str]) -> dict[str, str]:
     """What the older extensions' keys say; their own order of precedence is kept."""
-    for key in ("SSE_REDIS_URL", "REDIS_URL"):
+    for key in URL_KEYS[1:]:
         if settings.get(key):
             return {"broker_url": str(settings[key]), "broker_key": key}
     if all(settings.get(key) is None for key in _REDIS_PARTS):
@@ -105,6 +122,21 @@ def _older_url(settings: Mapping[str, Any], problems: list[str]) -> dict[str, st
                 problems.append(f"{key} is {settings[key]!r}, but must be {error}")
     host, port, database = parts.values()
     return {"broker_url": f"redis://{host}:{port}/{database}", "broker_key": "SSE_REDIS_HOST"}
+
+
+def _shown(key: str, value: object) -> str:
+    """The value, but of what was meant for a URL, which may have a password, only its kind."""
+    hide = key in URL_KEYS and not (isinstance(value, str) and not value.strip())
+    return type(value).__name__ if hide else repr(value)
+
+
+def _yes_or_no(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    # How it comes out of the environment.
+    if isinstance(value, str) and value.lower() in _WORDS:
+        return _WORDS[value.lower()]
+    raise ValueError("True or False")
 
 
 def _text(value: object) -> str:
@@ -154,6 +186,12 @@ def _number(value: object) -> float | None:
 
 _DAY_S = 86_400.0
 
+_WORDS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
+#: How like a key of ours another is that is taken for a slip (difflib's ratio): SSE_URL is meant,
+#: and SSE_OF_MY_OWN is not.
+_LIKENESS = 0.65
+
 #: key → (field of Config, how its value is read). A bound is where a setting stops making sense.
 _READERS: dict[str, tuple[str, Callable[[object], Any]]] = {
     "SSE_BROKER_URL": ("broker_url", _text),
@@ -168,6 +206,7 @@ _READERS: dict[str, tuple[str, Callable[[object], Any]]] = {
     "SSE_MAX_STREAMS": ("max_streams", _whole(1, 10_000_000, "streams")),
     "SSE_MAX_CHANNELS": ("max_channels", _whole(1, 1000, "channels")),
     "SSE_PUBLISH_TIMEOUT_S": ("publish_timeout_s", _seconds(0.01, 600)),
+    "SSE_PUBLIC": ("public", _yes_or_no),
 }
 
 _REDIS_PARTS: dict[str, Callable[[object], Any]] = {
@@ -175,4 +214,4 @@ _REDIS_PARTS: dict[str, Callable[[object], Any]] = {
     "SSE_REDIS_PORT": _whole(1, 65_535, "the server's port"),
     "SSE_REDIS_DB": _whole(0, 1_000_000, "the database's number"),
 }
-_REDIS_KEYS = ("SSE_REDIS_URL", "REDIS_URL", *_REDIS_PARTS)
+_REDIS_KEYS = (*URL_KEYS[1:], *_REDIS_PARTS)
