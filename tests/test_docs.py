@@ -292,6 +292,27 @@ def test_the_rule_holds(user: str | None, query: str, status: int, copied: Path)
     assert status_of(app, user, query) == status
 
 
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/user/3/stream?channel=user-3", 200),
+        ("/user/4/stream?channel=user-3", 403),
+        ("/user/3/stream?channel=user-3&channel=user-4", 403),
+        ("/user/3/stream", 403),
+    ],
+)
+@pytest.mark.usefixtures("own_sse")
+def test_the_guard_by_address_holds(path: str, status: int, copied: Path) -> None:
+    """The how-to's guard lets a user read the own channel at the own address, and nothing else."""
+    app: Flask = load(copied, "protect_by_address").app
+    app.config |= {"SECRET_KEY": "test", "SSE_BROKER_URL": "memory://"}
+    with app.test_client() as client:
+        with client.session_transaction() as session:
+            session["uid"] = 3
+
+        assert client.head(path).status_code == status
+
+
 @pytest.fixture
 def own_sse(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give a snippet an `sse` that no other test has put a rule on."""

@@ -238,8 +238,9 @@ def test_each_mistake_is_explained(args: tuple[str, ...], why: str) -> None:
 
 def test_a_wrong_configuration_is_explained() -> None:
     """Mistakes in the configuration end a command with one line that names the key."""
-    app = an_app(SSE_HEARTBEAT_S="soon")
+    app = an_app()
     app.register_blueprint(EventStream())
+    app.config["SSE_HEARTBEAT_S"] = "soon"
     result = invoke(app, "publish", "a", "x")
 
     assert result.exit_code == 1

@@ -70,7 +70,6 @@ def test_the_ready_made_object() -> None:
     "register",
     [
         lambda app: app.register_blueprint(EventStream()),
-        lambda app: app.register_blueprint(EventStream(), url_prefix=""),
         EventStream,
         lambda app: EventStream().init_app(app),
     ],
@@ -91,14 +90,106 @@ def test_extension_style_with_a_path() -> None:
     assert app.test_client().head("/live").status_code == 200
 
 
-def test_extension_style_reads_the_configuration_at_once() -> None:
-    """`init_app` finds mistakes before the first request."""
-    with pytest.raises(InvalidConfig):
-        EventStream(an_app(SSE_HEARTBEAT_S="soon"))
+@pytest.mark.parametrize(
+    ("parents", "own", "path"),
+    [
+        ("/api", None, "/api/stream"),
+        (None, None, "/stream"),
+        ("/api", "/live", "/api/live"),
+        ("/api", "", "/api/"),
+        (None, "", "/"),
+    ],
+)
+def test_a_blueprint_may_hold_it(parents: str | None, own: str | None, path: str) -> None:
+    """Inside another blueprint the stream lies under both prefixes; its own is /stream."""
+    app = an_app()
+    parent = Blueprint("api", "api", url_prefix=parents)
+    parent.register_blueprint(EventStream(), **({} if own is None else {"url_prefix": own}))
+    app.register_blueprint(parent)
+    with app.test_request_context():
+        assert app.url_for("api.sse.stream") == path
+
+    assert app.test_client().head(path).status_code == 200
+
+
+def test_an_empty_prefix_is_the_root() -> None:
+    """An empty prefix puts the stream at the root of the application."""
+    app = an_app()
+    app.register_blueprint(EventStream(), url_prefix="")
+
+    assert app.test_client().head("/").status_code == 200
+
+
+def prefix_with_a_variable(app: Flask, events: EventStream) -> None:
+    app.register_blueprint(events, url_prefix="/user/<int:uid>/stream")
+
+
+def parent_with_a_variable(app: Flask, events: EventStream) -> None:
+    parent = Blueprint("user", "user", url_prefix="/user/<int:uid>")
+    parent.register_blueprint(events)
+    app.register_blueprint(parent)
+
+
+def route_with_a_variable(app: Flask, events: EventStream) -> None:
+    app.register_blueprint(events)
+    app.add_url_rule("/user/<int:uid>/stream", "own", view_func=events.stream)
+
+
+@pytest.mark.parametrize(
+    "register", [prefix_with_a_variable, parent_with_a_variable, route_with_a_variable]
+)
+def test_an_address_may_have_variables(register: Callable[[Flask, EventStream], None]) -> None:
+    """Variables in the address are for the guards: `request.view_args`."""
+    app = an_app()
+    events = EventStream()
+    register(app, events)
+
+    @events.before_request
+    def only_the_third() -> None:
+        if request.view_args != {"uid": 3}:
+            abort(403)
+
+    client = app.test_client()
+
+    assert client.head("/user/3/stream").status_code == 200
+    assert client.head("/user/4/stream").status_code == 403
+    assert client.head("/user/x/stream").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "register",
+    [
+        EventStream,
+        lambda app: EventStream().init_app(app),
+        lambda app: app.register_blueprint(EventStream()),
+        lambda app: app.register_blueprint(sse, url_prefix="/stream"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("key", "value"), [("SSE_HEARTBEAT_S", "soon"), ("SSE_BROKER_URL", "mysql://host")]
+)
+def test_mistakes_show_at_registration(
+    register: Callable[[Flask], Any], key: str, value: str
+) -> None:
+    """In each style a mistake in the settings is found before the first request, and names it."""
+    app = an_app(**{key: value})
+
+    with pytest.raises(InvalidConfig, match=f"{key} is '{value}'"):
+        register(app)
+
+    assert [rule.rule for rule in app.url_map.iter_rules() if rule.endpoint != "static"] == []
+
+
+def test_blueprint_style_opens_nothing_at_registration(tmp_path: Path) -> None:
+    """Registering makes neither a folder nor a file: the log may be named later."""
+    app = Flask("app_under_test", instance_path=str(tmp_path / "instance"))
+    app.register_blueprint(EventStream())
+
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_blueprint_style_reads_it_later() -> None:
-    """What is configured after `register_blueprint` counts."""
+    """What is configured after `register_blueprint`, before the first use, counts."""
     app = Flask("app_under_test")
     events = EventStream()
     app.register_blueprint(events)
@@ -113,19 +204,7 @@ def test_the_configuration_is_read_once() -> None:
     events = EventStream(app)
     app.config["SSE_RETRY_MS"] = 77
 
-    assert events.state(app).config.retry_ms == 3000
-
-
-def test_a_blueprint_may_hold_it() -> None:
-    """Inside another blueprint the stream lies under both prefixes."""
-    app = an_app()
-    parent = Blueprint("api", "api")
-    parent.register_blueprint(EventStream(), url_prefix="/live")
-    app.register_blueprint(parent, url_prefix="/api")
-    with app.test_request_context():
-        assert app.url_for("api.sse.stream") == "/api/live"
-
-    assert app.test_client().head("/api/live").status_code == 200
+    assert events._state(app).config.retry_ms == 3000
 
 
 # ---- several
@@ -187,7 +266,7 @@ def test_the_state_is_made_once() -> None:
     events = EventStream()
     app.register_blueprint(events)
     found: list[object] = []
-    threads = [threading.Thread(target=lambda: found.append(events.state(app))) for _ in range(8)]
+    threads = [threading.Thread(target=lambda: found.append(events._state(app))) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -448,6 +527,23 @@ def test_outside_a_context_no_application_is_an_error() -> None:
         EventStream().publish("x")
 
 
+@pytest.mark.parametrize("named", [None, "other"])
+def test_publishing_where_nobody_reads_is_an_error(tmp_path: Path, named: str | None) -> None:
+    """In an app that never registered `sse`, `publish` writes nothing and says the line to add."""
+    app = Flask("app_under_test", instance_path=str(tmp_path / "instance"))
+    if named:
+        app.config["SSE_BROKER_URL"] = "memory://"
+        EventStream(app, name=named)
+    with app.app_context():
+        for call in (lambda: sse.publish("x"), lambda: sse.publish_many(["x"])):
+            with pytest.raises(
+                RuntimeError, match=r"add app\.register_blueprint\(sse, url_prefix="
+            ):
+                call()
+
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_outside_a_context_two_applications_are_an_error() -> None:
     """Without a context `publish` does not guess among several applications."""
     events = EventStream()
@@ -509,7 +605,7 @@ def test_two_applications_on_one_file_are_one(tmp_path: Path) -> None:
 
 def test_mistakes_are_reported_together() -> None:
     """All mistakes of a configuration come in one error, each with its key."""
-    app = an_app(SSE_HEARTBEAT_S="soon", SSE_RETRY_MS=-1, SSE_HANDOFF="maybe", SSE_MAX_STREAM=5)
+    app = an_app(SSE_HEARTBEAT_S="soon", SSE_RETRY_MS=-1, SSE_HANDOFF="maybe", SSE_PUBLIC=5)
 
     with pytest.raises(InvalidConfig) as caught:
         EventStream(app)
@@ -518,15 +614,16 @@ def test_mistakes_are_reported_together() -> None:
         "SSE_HEARTBEAT_S",
         "SSE_RETRY_MS",
         "SSE_HANDOFF",
-        "SSE_MAX_STREAM",
+        "SSE_PUBLIC",
     }
 
 
 def test_a_mistake_is_repeated_at_every_use() -> None:
-    """In blueprint style a mistake meets the first use, and each one after it."""
-    app = an_app(SSE_HEARTBEAT_S="soon")
+    """A mistake that is made after registration meets the first use, and each one after it."""
+    app = an_app()
     events = EventStream()
     app.register_blueprint(events)
+    app.config["SSE_HEARTBEAT_S"] = "soon"
     for _ in range(2):
         with pytest.raises(InvalidConfig, match="SSE_HEARTBEAT_S"):
             events.publish("x")
@@ -537,6 +634,75 @@ def test_an_unknown_broker_is_a_mistake(url: str) -> None:
     """A URL that names no broker raises, with the key and the URL."""
     with pytest.raises(InvalidConfig, match=f"SSE_BROKER_URL is '{url}'"):
         EventStream(an_app(SSE_BROKER_URL=url))
+
+
+def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records]
+
+
+@pytest.mark.parametrize(
+    "key", ["SSE_CHANNEL", "SSE_RETRY", "SSE_HEARTBEAT", "SSE_BROKER", "SSE_REDIS_PASSWORD"]
+)
+def test_a_key_of_the_applications_own_stops_nothing(
+    caplog: pytest.LogCaptureFixture, key: str
+) -> None:
+    """A key that is nearly one of ours is named in the log, once, and everything works."""
+    app = an_app(SSE_PUBLIC=True, **{key: "hunter2"})
+    app.register_blueprint(EventStream(name="first"), url_prefix="/first")
+    app.register_blueprint(EventStream())
+    (warning,) = warnings_of(caplog)
+    with reading(app) as page:
+        with app.app_context():
+            sse.publish("x")
+        page.got("x")
+
+    assert warning.startswith(f"{key} is not read")
+    assert "hunter2" not in warning
+    assert warnings_of(caplog) == [warning]
+
+
+@pytest.mark.parametrize("key", ["SSE_BROKER_URL", "SSE_REDIS_URL", "REDIS_URL"])
+@pytest.mark.parametrize("value", [None, ""])
+def test_a_url_that_is_empty_is_said(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path, key: str, value: str | None
+) -> None:
+    """Where the broker's URL is there and empty, the log says which file is used instead."""
+    app = Flask("app_under_test", instance_path=str(tmp_path))
+    app.config[key] = value
+    if key == "SSE_BROKER_URL" and value == "":
+        with pytest.raises(InvalidConfig, match="SSE_BROKER_URL is '', but must be a URL"):
+            EventStream(app)
+        return
+    EventStream(app)
+    (warning,) = warnings_of(caplog)
+
+    assert warning.startswith(f"{key} is {value!r}, so events are kept in sqlite:///{tmp_path}")
+
+
+@pytest.mark.parametrize("key", ["SSE_BROKER_URL", "FLASK_SSE_BROKER_URL"])
+def test_an_environment_that_nobody_reads_is_said(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, key: str
+) -> None:
+    """A URL in the environment alone is named in the log, with the line that reads it."""
+    monkeypatch.setenv(key, "redis://:hunter2@host")
+    EventStream(Flask("app_under_test", instance_path=str(tmp_path)))
+    (warning,) = warnings_of(caplog)
+
+    assert warning.startswith(f"{key} is set in the environment, and the application does not read")
+    assert "app.config.from_prefixed_env()" in warning
+    assert "hunter2" not in warning
+
+
+def test_an_environment_that_is_read_is_fine(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who reads the environment, or names the broker otherwise, is told nothing."""
+    monkeypatch.setenv("FLASK_SSE_BROKER_URL", "memory://")
+    app = Flask("app_under_test")
+    app.config.from_prefixed_env()
+    EventStream(app)
+
+    assert caplog.messages == []
 
 
 # ---- counting
@@ -583,5 +749,4 @@ def test_the_global_object_publishes_for_an_extension_of_its_name() -> None:
     stream = EventStream(app)
 
     with app.app_context():
-        assert sse.state() is stream.state()
-        assert EventStream(name="other").state() is not stream.state()
+        assert sse._state() is stream._state()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flask import Flask, Response
+from flask import Flask, Response, abort
 
 from flask_eventstream import BrokerUnavailable, EventStream
 from harness.hand_server import HandServer
@@ -25,7 +25,7 @@ def events() -> EventStream:
 def app(events: EventStream) -> Flask:
     """An application with a log in memory, its stream at /stream."""
     app = Flask("app_under_test")
-    app.config["SSE_BROKER_URL"] = "memory://"
+    app.config.update(SSE_BROKER_URL="memory://", SSE_PUBLIC=True)
     app.register_blueprint(events)
     return app
 
@@ -99,6 +99,82 @@ def test_too_many_channels_are_a_bad_request(app: Flask) -> None:
     assert response.text == (
         "channel '3 channels': is more than 2 in one stream: see SSE_MAX_CHANNELS\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("channels", "channel"),
+        ("channel[]", "channel"),
+        ("Channel", None),
+        ("lastEventID", "lastEventId"),
+        ("last_event_id", "lastEventId"),
+        ("Last-Event-ID", "lastEventId"),
+        ("amp;lastEventId", "lastEventId"),
+        ("amp;channel", "channel"),
+        ("mine", None),
+    ],
+)
+def test_a_name_that_is_nearly_right_is_said_once(
+    app: Flask, caplog: pytest.LogCaptureFixture, name: str, meant: str | None
+) -> None:
+    """A misspelt name in the query is named in the log, once, with the right form."""
+    for spelling in (name, name, name.upper() if meant else name):
+        query = {spelling: "secret", "channel": "a", "lastEventId": ""}
+        assert app.test_client().head("/stream", query_string=query).status_code == 200
+
+    assert caplog.messages == [
+        f"A stream was asked for with {name.lower()}= (in some capitals) in its query, which is"
+        f" not read: write {each}="
+        for each in [meant]
+        if each
+    ]
+
+
+@pytest.mark.parametrize(
+    ("query", "status"), [("", 200), ("?channel=%00", 400), ("?channel=ended", 204)]
+)
+def test_no_answer_is_kept_by_a_cache(
+    app: Flask, events: EventStream, query: str, status: int
+) -> None:
+    """Every answer of the view says that nobody may store it or guess another type."""
+    events.end("ended")
+    answer = app.test_client().head(f"/stream{query}")
+
+    assert answer.status_code == status
+    assert "no-store" in answer.headers["Cache-Control"].split(", ")
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize("path", ["/stream", "/mine"])
+@pytest.mark.parametrize("how", ["answer", "abort"])
+def test_no_refusal_is_kept_by_a_cache(
+    app: Flask, events: EventStream, path: str, how: str
+) -> None:
+    """What a guard answers may not be stored either, unless it says something itself."""
+    app.add_url_rule("/mine", "mine", events.stream)
+    events.before_request(lambda: ("none", 404) if how == "answer" else abort(404))
+    answer = app.test_client().get(path)
+
+    assert answer.status_code == 404
+    if (path, how) != ("/mine", "abort"):  # which is the application's own error page
+        assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_other_pages_of_the_blueprint_keep_their_headers(app: Flask) -> None:
+    """Pages that an application adds to the blueprint are its own affair."""
+    events = EventStream(name="other")
+    events.add_url_rule("/page", "page", lambda: "a page")
+    app.register_blueprint(events, url_prefix="/other")
+
+    assert "Cache-Control" not in app.test_client().get("/other/page").headers
+
+
+def test_proxies_may_not_transform_a_stream(app: Flask) -> None:
+    """A stream says `no-transform`: what compresses it keeps events back."""
+    answer = app.test_client().head("/stream")
+
+    assert answer.headers["Cache-Control"] == "no-store, no-transform"
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
@@ -280,7 +356,7 @@ def test_an_absent_log_is_no_reason_to_refuse(
     app: Flask, events: EventStream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where nobody can tell whether a channel is ended, the stream is opened."""
-    broker = events.state(app).broker
+    broker = events._state(app).broker
 
     def away(*_: object) -> bool:
         raise BrokerUnavailable("memory", "away")

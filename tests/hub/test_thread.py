@@ -34,7 +34,7 @@ from harness.waiting import wait_until
 
 events = EventStream()
 app = Flask("app_under_test")
-app.config["SSE_BROKER_URL"] = "memory://"
+app.config.update(SSE_BROKER_URL="memory://", SSE_PUBLIC=True)
 app.register_blueprint(events)
 server = HandServer(app)
 
@@ -125,7 +125,7 @@ def test_an_open_stream_keeps_no_request_alive() -> None:
     """While a stream is open its request, with all that hangs on it, is gone."""
     events = EventStream()
     app = Flask("app_under_test")
-    app.config["SSE_BROKER_URL"] = "memory://"
+    app.config.update(SSE_BROKER_URL="memory://", SSE_PUBLIC=True)
     app.register_blueprint(events)
     kept: list[weakref.ref[object]] = []
 
@@ -149,7 +149,7 @@ def test_publishing_keeps_no_context_alive() -> None:
     """A publish that wakes the hub leaves nothing of its request behind."""
     events = EventStream()
     app = Flask("app_under_test")
-    app.config["SSE_BROKER_URL"] = "memory://"
+    app.config.update(SSE_BROKER_URL="memory://", SSE_PUBLIC=True)
     app.register_blueprint(events)
 
     class Large:

@@ -125,6 +125,7 @@ def assert_head_and_first_byte(reader: Reader) -> None:
     assert reader.status == 200
     assert reader.headers["content-type"] == "text/event-stream; charset=utf-8"
     assert reader.headers["cache-control"] == "no-store, no-transform"
+    assert reader.headers["x-content-type-options"] == "nosniff"
     assert reader.headers["x-accel-buffering"] == "no"
     assert reader.raw == b"retry: 500\n:\n"
 

@@ -11,7 +11,8 @@ import click
 from flask import Flask, current_app
 from flask.cli import AppGroup
 
-from flask_eventstream.app.extension import EXTENSION_KEY, EventStream
+from flask_eventstream.app.extension import EventStream, state_of
+from flask_eventstream.app.registry import registry_of
 from flask_eventstream.brokers import check_channel
 from flask_eventstream.doctor.findings import examine_app, examine_stream
 from flask_eventstream.doctor.probe import Probe
@@ -118,7 +119,7 @@ def doctor(
 
 def _probe(name: str | None, channel: str | None) -> Probe:
     stream = _stream(name)
-    state: AppState = stream.state(_app())
+    state = state_of(_app(), stream)
     endpoint = f"{stream.name}.stream"
     rules = current_app.url_map.iter_rules()
     # A blueprint inside another has that one's name before its own.
@@ -187,8 +188,7 @@ def _line(entry: Entry) -> dict[str, str | None]:
 
 
 def _state(name: str | None) -> AppState:
-    state: AppState = _stream(name).state(_app())
-    return state
+    return state_of(_app(), _stream(name))
 
 
 def _app() -> Flask:
@@ -197,7 +197,7 @@ def _app() -> Flask:
 
 
 def _stream(name: str | None) -> EventStream:
-    streams = {stream.name: stream for stream in _app().extensions.get(EXTENSION_KEY, ())}
+    streams = {stream.name: stream for stream in registry_of(_app()).streams}
     if not streams:
         raise click.ClickException(
             "this app has no EventStream: app.register_blueprint(sse, url_prefix='/stream')"

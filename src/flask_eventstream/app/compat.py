@@ -69,7 +69,7 @@ class ServerSentEventsBlueprint(EventStream):
 
     def messages(self, channel: str = "sse") -> Iterator[Message]:
         """Every event of a channel from now on. Blocks the calling thread."""
-        for entry in read_entries(self.state().broker, [channel]):
+        for entry in read_entries(self._state().broker, [channel]):
             event = entry.event
             if event is not None:
                 yield Message(event.data, event.type, event.id or entry.position, event.retry)

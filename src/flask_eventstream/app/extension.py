@@ -3,35 +3,37 @@
 from __future__ import annotations
 
 import functools
+import os
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from flask import Blueprint, Flask, Response, current_app, has_app_context, request
+from flask import Blueprint, Flask, Request, Response, current_app, has_app_context, request
 from flask.json import dumps
 
-from flask_eventstream.app.views import event_stream, open_stream
+from flask_eventstream.app.guards import Guard, Guards, ask
+from flask_eventstream.app.registry import registry_of, say_once
+from flask_eventstream.app.views import event_stream, keep_out_of_caches, open_stream
 from flask_eventstream.brokers import Broker, broker_from_url
-from flask_eventstream.config import Config
+from flask_eventstream.config import URL_KEYS, Config, unread_keys
 from flask_eventstream.errors import InvalidConfig
 from flask_eventstream.event import Event, Name, use_json_dumps
 from flask_eventstream.hub.hub import Stats
 from flask_eventstream.hub.request import StreamRequest
-from flask_eventstream.process import Lock
 from flask_eventstream.publisher import checked_items, make_event
 from flask_eventstream.servers.wsgi.response import Opening
 from flask_eventstream.state import AppState
 
-__all__ = ["EventStream", "sse"]
+__all__ = ["EventStream", "sse", "state_of"]
 
-_Guard = TypeVar("_Guard", bound=Callable[[], Any])
-
-#: Where states lie in ``app.extensions``: a dict from extension object to `AppState`.
-EXTENSION_KEY = "flask_eventstream"
+_Function = TypeVar("_Function", bound=Callable[[], Any])
 
 _DEFAULT_PREFIX = "/stream"
 _DEFAULT_FILE = "eventstream.db"
+
+#: Where a broker may be named that nobody reads unless the application says so.
+_ENVIRONMENT = ("SSE_BROKER_URL", "FLASK_SSE_BROKER_URL")
 
 use_json_dumps(dumps)
 
@@ -56,17 +58,17 @@ class EventStream(Blueprint):
     """
 
     def __init__(self, app: Flask | None = None, *, name: str = "sse") -> None:
-        super().__init__(name, __name__)
+        super().__init__(name, __name__, url_prefix=_DEFAULT_PREFIX)
         self._begin()
         self.add_url_rule("", endpoint="stream", view_func=self.stream)
         if app is not None:
             self.init_app(app)
 
     def _begin(self) -> None:
-        self._guards: list[Callable[[], Any]] = []
+        self._guards = Guards()
         self._apps: weakref.WeakSet[Flask] = weakref.WeakSet()
-        self._lock = Lock()
         super().before_request(self._ask_guards)
+        super().after_request(self._answered)
 
     def init_app(self, app: Flask, url_prefix: str = _DEFAULT_PREFIX) -> None:
         """Register on an application, and read its configuration now.
@@ -75,31 +77,58 @@ class EventStream(Blueprint):
             InvalidConfig: Lists every mistake.
         """
         app.register_blueprint(self, url_prefix=url_prefix)
-        self.state(app)
+        self._state(app)
 
     def register(self, app: Any, options: dict[str, Any]) -> None:
-        """Called by Flask. Without a prefix the stream is at ``/stream``."""
-        if not (options.get("url_prefix") or self.url_prefix):
-            options = {**options, "url_prefix": _DEFAULT_PREFIX}
+        """Called by Flask. Mistakes in the configuration show here, before the first request.
+
+        Raises:
+            InvalidConfig: Lists every mistake. The application is as it was.
+        """
+        _check_settings(app)
+        if options.get("url_prefix") == "":
+            options = {**options, "url_prefix": "/"}  # an address has a slash at least
         super().register(app, options)
         self._apps.add(app)
-        app.extensions.setdefault(EXTENSION_KEY, {}).setdefault(self, None)
+        streams = registry_of(app).streams
+        if self not in streams:
+            streams.append(self)
 
-    def before_request(self, f: _Guard) -> _Guard:
-        """Register a rule that runs before each stream is opened; what it returns is the answer.
+    def before_request(self, f: _Function) -> _Function:
+        """Register a guard: it runs before each stream is opened; what it returns is the answer.
 
-        Unlike Flask's own it may be registered at any time, also after the blueprint: a rule that
-        came too late would otherwise leave every channel open to everybody.
+        It is asked by whichever route a stream is opened, `stream` in a route of your own included,
+        once in a request; never for ``OPTIONS``, whose answer has no stream.
+
+        Unlike Flask's own it may be registered at any time, also after the blueprint: a guard that
+        came too late would otherwise leave every channel open to everybody. An app factory that
+        registers one for each of its applications gives each application its own.
         """
-        self._guards.append(f)
+        self._guards.add(f, self._own_guards)
         return f
 
     def _ask_guards(self) -> Any:
-        for guard in self._guards:
-            answer = current_app.ensure_sync(guard)()
-            if answer is not None:
-                return answer
-        return None
+        # Flask answers by itself, and then runs no view.
+        automatic = getattr(request.url_rule, "provide_automatic_options", False)
+        if request.method == "OPTIONS" and automatic:
+            return None
+        app = self._app()
+        return ask(app, _request(), self._guards_in(app))
+
+    def _answered(self, response: Response) -> Response:
+        # What a guard aborted with; routes of your own on this blueprint are your own.
+        is_stream = (request.endpoint or "").endswith(".stream")
+        return keep_out_of_caches(response) if is_stream else response
+
+    def _guards_in(self, app: Flask) -> list[Guard]:
+        """The guards of one application: of this object, and of `sse` where that stands for it."""
+        guards = self._guards.of(self._own_guards(app))
+        if sse is not self and sse._find(app) is self:
+            guards += sse._guards.of(sse._own_guards(app))
+        return sorted(guards, key=lambda guard: guard.number)
+
+    def _own_guards(self, app: Flask) -> list[Guard]:
+        return registry_of(app).guards.setdefault(self, [])
 
     def publish(
         self,
@@ -132,7 +161,7 @@ class EventStream(Blueprint):
         """
         app = self._app()
         event = _event(app, data, type, id, retry)
-        return self.state(app).publisher.publish(event, channel=channel)
+        return self._state(app).publisher.publish(event, channel=channel)
 
     def publish_many(self, items: Iterable[Any], channel: Name | bytes = "sse") -> list[str]:
         """Publish several events to one channel, in order, cheaper than one by one.
@@ -144,7 +173,7 @@ class EventStream(Blueprint):
         """
         app = self._app()
         events = [_event(app, item) for item in checked_items(items)]
-        return self.state(app).publisher.publish_many(events, channel=channel)
+        return self._state(app).publisher.publish_many(events, channel=channel)
 
     def end(self, channel: Name | bytes) -> None:
         """End a channel: its readers get ``stream-end``, and a reconnect gets 204.
@@ -155,11 +184,27 @@ class EventStream(Blueprint):
             InvalidChannel: The channel's name can't be one.
             BrokerUnavailable: It was not ended.
         """
-        self.state().publisher.end(channel)
+        self._state().publisher.end(channel)
 
-    def stream(self) -> Response:
-        """The view: an event stream of the channels that the query names."""
-        return open_stream(self._app(), self.state(), request)
+    def stream(self, **variables: object) -> Response:
+        """The view: an event stream of the channels that the query names.
+
+        Also for a route of your own, under any decorator. The guards of `before_request` are asked
+        first.
+
+        Args:
+            variables: Those in the address, which are for the guards: ``request.view_args``.
+        """
+        app = self._app()
+        stream = self._in(app)
+        guards = stream._guards_in(app)  # noqa: SLF001  of this class
+        answer = ask(app, _request(), guards)
+        if answer is not None:
+            return keep_out_of_caches(app.make_response(answer))
+        state = state_of(app, stream)
+        if not guards:
+            _say_unguarded(app, stream, state)
+        return keep_out_of_caches(open_stream(app, state, _request()))
 
     def response(self, iterable: Iterable[Any]) -> Response:
         """A response that sends what ``iterable`` yields as events, as it yields them.
@@ -175,38 +220,41 @@ class EventStream(Blueprint):
         """
         app = self._app()
         to_event = functools.partial(_event, app)
-        state = self.state(app)
+        state = self._state(app)
         asked = StreamRequest(lifetime_s=state.config.stream_lifetime_s)
         return event_stream(app, Opening(state, asked, source=iterable, to_event=to_event))
 
     def stats(self) -> Stats:
         """What the hub of this process does now."""
-        return self.state().stats()
+        return self._state().stats()
 
-    def state(self, app: Flask | None = None) -> AppState:
-        """The state of one application, made at first use.
+    def _state(self, app: Flask | None = None) -> AppState:
+        app = app or self._app()
+        return state_of(app, self._in(app))
+
+    def _in(self, app: Flask) -> EventStream:
+        """Which of an application's EventStreams is meant by this object: its state, its guards.
 
         Raises:
-            InvalidConfig: Lists every mistake.
+            RuntimeError: None of them.
         """
-        app = app or self._app()
-        states: dict[EventStream, AppState | None] = app.extensions.setdefault(EXTENSION_KEY, {})
-        stream = self._registered_in(states)
-        state = states.get(stream)
-        if state is None:
-            with self._lock:
-                state = states.get(stream)
-                if state is None:
-                    state = states[stream] = _make_state(app)
-        return state
+        found = self._find(app)
+        if found is None:
+            here = "sse" if self is sse else "this object"
+            raise RuntimeError(
+                f"{app} has no EventStream {self.name!r} that {here} could stand for, so nobody"
+                f" could read what it publishes: add app.register_blueprint({self.name},"
+                f" url_prefix={_DEFAULT_PREFIX!r})"
+            )
+        return found
 
-    def _registered_in(self, states: Mapping[EventStream, AppState | None]) -> EventStream:
-        """This object, or the one that the application has under its name.
-
-        An application that was given to ``EventStream(app)`` may well import ``sse`` to publish.
-        """
-        named = (stream for stream in states if stream.name == self.name)
-        return self if self in states else next(named, self)
+    def _find(self, app: Flask) -> EventStream | None:
+        # An application that was given to EventStream(app) may import `sse` elsewhere.
+        streams: list[EventStream] = registry_of(app).streams
+        if self in streams:
+            return self
+        named = (stream for stream in streams if stream.name == self.name)
+        return next(named, None) if self is sse else None
 
     def _app(self) -> Flask:
         if has_app_context():
@@ -235,9 +283,79 @@ def _event(
         return make_event(data, type, id, retry)
 
 
+def _request() -> Request:
+    current: Request = request._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
+    return current
+
+
+def _check_settings(app: Flask) -> None:
+    """Find mistakes at registration; what is set later is read at the first use."""
+    config = Config.from_mapping(app.config)
+    if config.broker_url is not None:
+        _make_broker(app, config)  # opens nothing
+    for warning in unread_keys(app.config):
+        say_once(app, warning)
+
+
+def _say_unguarded(app: Flask, stream: EventStream, state: AppState) -> None:
+    """Warn, once, of a stream that everybody may read."""
+    guarded = [other.name for other in registry_of(app).streams if other._guards_in(app)]  # noqa: SLF001
+    if guarded:
+        say_once(
+            app,
+            "EventStream %r has no guard, and it serves the same channels as %s, which has one:"
+            " add @before_request to both",
+            stream.name,
+            guarded[0],
+        )
+    elif not state.config.public:
+        more = ""
+        if state.config.broker_key == "REDIS_URL":
+            more = f" of the Redis server that REDIS_URL names ({state.broker.url})"
+        say_once(
+            app,
+            "EventStream %r has no guard: who may open it may read every channel%s. Add a function"
+            " with @%s.before_request, or set SSE_PUBLIC = True",
+            stream.name,
+            more,
+            stream.name,
+        )
+
+
+def state_of(app: Flask, stream: EventStream) -> AppState:
+    """The state of one of an application's EventStreams, made at first use.
+
+    Raises:
+        InvalidConfig: Lists every mistake.
+    """
+    states = registry_of(app).states
+    state = states.get(stream)
+    if state is None:
+        # Threads that come at the same time all get the one that was first; none has opened
+        # anything yet.
+        state = states.setdefault(stream, _make_state(app))
+    return state
+
+
 def _make_state(app: Flask) -> AppState:
     config = Config.from_mapping(app.config)
-    return AppState(config, _make_broker(app, config))
+    for warning in unread_keys(app.config):
+        say_once(app, warning)
+    broker = _make_broker(app, config)
+    if config.broker_url is None:
+        for key in (key for key in URL_KEYS if key in app.config):
+            text = "%s is %r, so events are kept in %s, which this machine alone can read"
+            say_once(app, text, key, app.config[key], broker.url)
+    for key in _ENVIRONMENT:
+        if key in os.environ and app.config.get("SSE_BROKER_URL") is None:
+            say_once(
+                app,
+                "%s is set in the environment, and the application does not read it: events are in"
+                " %s. Add app.config.from_prefixed_env(), which reads FLASK_SSE_BROKER_URL",
+                key,
+                broker.url,
+            )
+    return AppState(config, broker)
 
 
 def _make_broker(app: Flask, config: Config) -> Broker:

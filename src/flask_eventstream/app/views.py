@@ -12,6 +12,7 @@ from flask import Flask, Request, Response
 
 from flask_eventstream.access.ticket import HEADER, is_good
 from flask_eventstream.app.older_flask import take_back_contexts
+from flask_eventstream.app.registry import say_once
 from flask_eventstream.brokers import check_channel
 from flask_eventstream.errors import BrokerUnavailable, InvalidChannel
 from flask_eventstream.hub.request import After, Now, StreamRequest
@@ -19,7 +20,7 @@ from flask_eventstream.log.entries import Missed, Over, Standing
 from flask_eventstream.servers.wsgi.response import EventStreamResponse, Opening
 from flask_eventstream.state import AppState
 
-__all__ = ["event_stream", "open_stream"]
+__all__ = ["event_stream", "keep_out_of_caches", "open_stream"]
 
 #: How the older extensions name the channel of a stream that names none.
 _DEFAULT_CHANNEL = "sse"
@@ -27,10 +28,26 @@ _DEFAULT_CHANNEL = "sse"
 #: What polyfills' ``padding=true`` asks for (Yaffle/EventSource, README).
 _PADDING_BYTES = 2048
 
+#: Names in the query that are nearly ours, in lower case, and what was meant. `amp;` comes from an
+#: address that was escaped for HTML twice, or never read as HTML.
+_MISNAMED = {
+    **dict.fromkeys(("channels", "channel[]", "channels[]", "amp;channel"), "channel"),
+    **dict.fromkeys(
+        (
+            *("lasteventid", "last_event_id", "last-event-id", "last_eventid", "lasteventid[]"),
+            *("amp;lasteventid", "eventid", "event_id"),
+        ),
+        "lastEventId",
+    ),
+    "amp;padding": "padding",
+}
+_NAMES = frozenset(_MISNAMED.values())
+
 
 def open_stream(app: Flask, state: AppState, request: Request) -> Response:
     """The response to a request for a stream: 200, 204 to a reader who has seen it all, or 400."""
     after = _last_event_id(request)
+    _say_misnamed(app, request)
     try:
         channels = _channels(request, state.config.max_channels)
         standing = _arrive(state, channels, after)
@@ -69,10 +86,18 @@ def event_stream(app: Flask, opening: Opening) -> Response:
     # Proxies that compress what they may, as development servers do, collect it first (RFC 9111,
     # 5.2.2.6).
     response.headers["Cache-Control"] = "no-store, no-transform"
+    response.headers["X-Content-Type-Options"] = "nosniff"
     # nginx would otherwise keep events back until its buffer is full.
     response.headers["X-Accel-Buffering"] = "no"
     made: Response = response
     return made
+
+
+def keep_out_of_caches(response: Response) -> Response:
+    """Let nobody store an answer: a 204 or a 404 of yesterday ends an EventSource for good."""
+    response.headers.setdefault("Cache-Control", "no-store")
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    return response
 
 
 @functools.lru_cache(maxsize=16)
@@ -89,6 +114,15 @@ def _channels(request: Request, most: int) -> tuple[str, ...]:
             f"{len(names)} channels", f"is more than {most} in one stream: see SSE_MAX_CHANNELS"
         )
     return tuple(sorted(names)) or (_DEFAULT_CHANNEL,)
+
+
+def _say_misnamed(app: Flask, request: Request) -> None:
+    for name in request.args:
+        meant = None if name in _NAMES else _MISNAMED.get(name.lower())
+        if meant is not None:
+            # In lower case, so that nobody can make the log say more than the table has.
+            text = f"A stream was asked for with {name.lower()}= (in some capitals) in its query"
+            say_once(app, f"{text}, which is not read: write {meant}=")
 
 
 def _last_event_id(request: Request) -> str | None:

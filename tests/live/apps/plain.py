@@ -56,7 +56,7 @@ def create_app() -> Flask:
     app.add_url_rule("/fill", view_func=fill, methods=["POST"])
     app.add_url_rule("/give-back", view_func=give_back, methods=["POST"])
     if channel := app.config.get("PUBLISH_AT_IMPORT"):
-        events.state(app).publisher.publish("from the import", channel=channel)
+        events._state(app).publisher.publish("from the import", channel=channel)
     return app
 
 

@@ -143,7 +143,7 @@ def test_the_head_waits_for_the_log(app: Flask, events: EventStream) -> None:
 
     async def test() -> None:
         request = Request("/stream")
-        state = events.state(app)
+        state = events._state(app)
         listen = state.broker.listen
         asked, answer = asyncio.Event(), asyncio.Event()
 
@@ -376,7 +376,7 @@ def test_a_stream_that_never_opened_is_complete(app: Flask, events: EventStream)
         def listen(*_: Any) -> Any:
             raise RuntimeError("this broker is broken")
 
-        events.state(app).broker.listen = listen  # type: ignore[method-assign]
+        events._state(app).broker.listen = listen  # type: ignore[method-assign]
         await request.start(EventStreamASGI(app))
 
         assert [message.get("status") for message in request.sent] == [200, None]

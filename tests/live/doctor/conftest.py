@@ -71,7 +71,7 @@ def visit(
     """Do what `flask sse doctor URL` does, for an application with these settings."""
     app = Flask("shop")
     app.config.update({"SSE_BROKER_URL": broker_url, **settings})
-    state = EventStream(app).state(app)
+    state = EventStream(app)._state(app)
     probe = Probe(
         state.config,
         state.broker,

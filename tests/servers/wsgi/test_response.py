@@ -46,7 +46,7 @@ def app(events: EventStream) -> Flask:
     """An application with a log in memory and quick heartbeats, its stream at /stream."""
     app = Flask("app_under_test")
     app.secret_key = "for sessions"
-    app.config.update(SSE_BROKER_URL="memory://", SSE_HEARTBEAT_S=0.05)
+    app.config.update(SSE_BROKER_URL="memory://", SSE_HEARTBEAT_S=0.05, SSE_PUBLIC=True)
     app.register_blueprint(events)
     return app
 
