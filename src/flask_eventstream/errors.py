@@ -6,6 +6,7 @@
     ├── InvalidEvent (ValueError)      an event that could not be sent as it is
     │   └── EventTooLarge
     ├── InvalidChannel (ValueError)    a channel name that could not be used
+    ├── InvalidGrant (ValueError)      a right to read that could not be given
     ├── InvalidConfig (ValueError)     every configuration mistake, reported together
     └── BrokerUnavailable              the log did not confirm in time
 
@@ -25,6 +26,7 @@ __all__ = [
     "InvalidChannel",
     "InvalidConfig",
     "InvalidEvent",
+    "InvalidGrant",
 ]
 
 #: How much of a bad value an error shows: enough to recognise it, never a page of it.
@@ -71,6 +73,19 @@ class InvalidChannel(EventStreamError, ValueError):
 
     def __str__(self) -> str:
         return f"channel {_shown(self.channel)}: {self.why}"
+
+
+class InvalidGrant(EventStreamError, ValueError):
+    """A field of a `Grant`, or of a link, that can't be one. Nothing was granted."""
+
+    def __init__(self, field: str, value: object, why: str) -> None:
+        super().__init__(field, value, why)
+        self.field = field
+        self.value = value
+        self.why = why
+
+    def __str__(self) -> str:
+        return f"grant's {self.field} {_shown(self.value)}: {self.why}"
 
 
 class InvalidConfig(EventStreamError, ValueError):
