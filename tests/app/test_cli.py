@@ -87,9 +87,12 @@ class Listening:
         return self._errors.read_text(encoding="utf-8")
 
     @property
+    def output(self) -> str:
+        return self._output.read_text(encoding="utf-8")
+
+    @property
     def lines(self) -> list[dict[str, Any]]:
-        text = self._output.read_text(encoding="utf-8")
-        return [json.loads(line) for line in text.split("\n")[:-1]]
+        return [json.loads(line) for line in self.output.split("\n")[:-1]]
 
 
 @contextmanager
@@ -167,14 +170,27 @@ def test_end_ends_the_channel(folder: Path) -> None:
 
 
 def test_listen_can_be_interrupted(folder: Path) -> None:
-    """Ctrl-C ends `flask sse listen` soon, and without a traceback."""
+    """Ctrl-C ends `flask sse listen` soon, as a shell expects it, and says nothing."""
     with listening(folder, "news") as listener:
         listener.process.send_signal(signal.SIGINT)
         began_s = time.monotonic()
 
-        assert listener.process.wait(WITHIN_S) == 1
+        assert listener.process.wait(WITHIN_S) == 128 + signal.SIGINT
         assert time.monotonic() - began_s < 5
-        assert "Traceback" not in listener.errors
+        assert len(listener.errors.splitlines()) == 1  # that it listens
+
+
+def test_listen_prints_nothing_that_a_terminal_obeys(folder: Path, publisher: Publisher) -> None:
+    """Whatever is in an event, its line has no control character, and is the same JSON."""
+    text = "a\x1b[2Jb\x7fc\x9b31md\u202ee\u2028f żółć 🙂 \U000e0001"
+    with listening(folder, "news\x9b1m") as listener:
+        publisher.publish(text, type="\x9bt", channel="news\x9b1m")
+        wait_until(lambda: listener.lines, within_s=WITHIN_S, what="a line")
+
+        assert listener.lines[0].items() >= {("data", text), ("type", "\x9bt")}
+        assert "żółć 🙂" in listener.output
+        assert all(character.isprintable() or character == "\n" for character in listener.output)
+        assert all(character.isprintable() or character == "\n" for character in listener.errors)
 
 
 @pytest.mark.parametrize(

@@ -64,15 +64,16 @@ def end(channel: str, name: str | None) -> None:
 @click.argument("channels", nargs=-1, required=True, metavar="CHANNEL...")
 @_name_option
 def listen(channels: tuple[str, ...], name: str | None) -> None:
-    """Print the events of each CHANNEL as they come, one JSON object per line."""
+    """Print the events of each CHANNEL as they come, one JSON object per line.
+
+    Ctrl-C ends it, with the exit code 130.
+    """
     try:
-        state = _state(name)
-        entries = read_entries(state.broker, [check_channel(channel) for channel in channels])
+        _print_entries(_state(name), channels)
     except EventStreamError as error:
         raise click.ClickException(str(error)) from error
-    click.echo(f"Listening to {', '.join(channels)} on {state.broker.url}", err=True)
-    for entry in entries:
-        click.echo(json.dumps(_line(entry), ensure_ascii=False))
+    except KeyboardInterrupt:
+        raise SystemExit(128 + signal.SIGINT) from None  # as a shell says it
 
 
 @group.command("doctor")
@@ -135,6 +136,14 @@ def _probe(name: str | None, channel: str | None) -> Probe:
     )
 
 
+def _print_entries(state: AppState, channels: Iterable[str]) -> None:
+    names = [check_channel(channel) for channel in channels]
+    entries = read_entries(state.broker, names)
+    click.echo(_printable(f"Listening to {', '.join(names)} on {state.broker.url}"), err=True)
+    for entry in entries:
+        click.echo(_printable(json.dumps(_line(entry), ensure_ascii=False)))
+
+
 @contextlib.contextmanager
 def _leaving_in_order() -> Iterator[None]:
     """Leave the block's own way when the command is ended, as Ctrl-C does: it cleans up."""
@@ -172,6 +181,13 @@ def _show(remarks: Iterable[Remark]) -> list[Remark]:
 
 def _say(line: str) -> None:
     click.echo(line, err=True)
+
+
+def _printable(text: str) -> str:
+    """JSON with its unprintable characters escaped: a terminal would obey some of them."""
+    return "".join(
+        character if character.isprintable() else json.dumps(character)[1:-1] for character in text
+    )
 
 
 def _line(entry: Entry) -> dict[str, str | None]:
