@@ -16,6 +16,8 @@
 Every page with ``new EventSource("/stream")`` gets it, in order, once, also after it was away.
 """
 
+from typing import TYPE_CHECKING
+
 from flask_eventstream.app.compat import Message, ServerSentEventsBlueprint, send_event
 from flask_eventstream.app.extension import EventStream, sse
 from flask_eventstream.errors import (
@@ -27,6 +29,7 @@ from flask_eventstream.errors import (
     InvalidEvent,
 )
 from flask_eventstream.event import Event
+from flask_eventstream.hub.hub import Stats
 from flask_eventstream.publisher import Publisher
 
 __all__ = [
@@ -41,6 +44,19 @@ __all__ = [
     "Message",
     "Publisher",
     "ServerSentEventsBlueprint",
+    "Stats",
     "send_event",
     "sse",
 ]
+
+__version__: str
+"""The version of what is installed."""
+
+if not TYPE_CHECKING:  # or type checkers would believe in every name
+
+    def __getattr__(name: str) -> str:
+        if name != "__version__":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib.metadata import version  # noqa: PLC0415  slow, and seldom wanted
+
+        return version("flask-eventstream")

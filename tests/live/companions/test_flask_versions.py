@@ -20,7 +20,7 @@ NEWEST = "newest"
 #: Flask, and the Werkzeug of its time: the oldest of its line beside the oldest, the newest beside
 #: the newest.
 FLASKS = {
-    "2.3.0": "2.3.0",
+    "2.3.2": "2.3.3",
     "2.3.3": "2.3.8",
     "3.0.0": "3.0.0",
     "3.0.3": "3.0.6",
