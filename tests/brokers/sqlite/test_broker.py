@@ -20,6 +20,7 @@ from brokers.hearing import Ear, Loop
 from brokers.programs import COUNTING, ON_DEMAND, PUBLISH, program, run_program
 from brokers.stores import Clock, ClockedSqliteBroker
 from flask_eventstream.brokers.sqlite import broker as sqlite
+from flask_eventstream.brokers.sqlite import epochs
 from flask_eventstream.brokers.sqlite import log as sqlite_log
 from flask_eventstream.brokers.sqlite import reader as sqlite_reader
 from flask_eventstream.brokers.sqlite.broker import SqliteBroker
@@ -538,7 +539,7 @@ def test_a_log_of_an_earlier_boot_in_the_files_place(
     """When a log that no process has open since the start is put there, its past stays past."""
     other = path.with_name("other.db")
     with monkeypatch.context() as patched:
-        patched.setattr(sqlite_log, "_boot_id", lambda: "an earlier boot")
+        patched.setattr(epochs, "boot_id", lambda: "an earlier boot")
         Publisher(f"sqlite:///{other}").publish("past", channel="a")
     publisher = open_broker()
     ear = listen(open_broker(), "a")
@@ -731,8 +732,8 @@ def test_a_full_disk_fails_and_recovers(open_broker: Open, path: Path) -> None:
     """When the disk is full publishing says so, and works again when there is room."""
     broker = open_broker()
     broker.publish("a", Event("1"))
-    assert broker._log
-    broker._log._db.execute("PRAGMA max_page_count = 1")  # what is there stays
+    assert broker._writing._log
+    broker._writing._log._db.execute("PRAGMA max_page_count = 1")  # what is there stays
     with pytest.raises(BrokerUnavailable, match=f"the disk is full; make room in {path.parent}"):
         broker.publish("a", Event("x" * 100_000))
     broker.publish("a", Event("2"))

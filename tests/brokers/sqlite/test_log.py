@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from brokers.stores import Clock
-from flask_eventstream.brokers.sqlite import log as sqlite_log
+from flask_eventstream.brokers.sqlite import epochs
 from flask_eventstream.brokers.sqlite.log import LogFile
 from flask_eventstream.errors import BrokerUnavailable
 from flask_eventstream.event import Event
@@ -87,7 +87,7 @@ def test_another_boot_keeps_the_positions_up_to_its_head(
     log = open_log()
     first, second = publish(log, "a", "1", "2")
     log.close()
-    monkeypatch.setattr(sqlite_log, "_boot_id", lambda: "another boot")
+    monkeypatch.setattr(epochs, "boot_id", lambda: "another boot")
     log = open_log()
     publish(log, "a", "3")
 
@@ -106,7 +106,7 @@ def test_another_boot_refuses_positions_that_a_power_cut_took(
         log._db.execute("DELETE FROM sse_events WHERE data = '2'")
         log._db.execute("UPDATE sqlite_sequence SET seq = 1")
     log.close()
-    monkeypatch.setattr(sqlite_log, "_boot_id", lambda: "another boot")
+    monkeypatch.setattr(epochs, "boot_id", lambda: "another boot")
     log = open_log()
     publish(log, "a", "3", "4")
 
@@ -115,16 +115,16 @@ def test_another_boot_refuses_positions_that_a_power_cut_took(
 
 def test_another_boot_gives_other_ids(open_log: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     """Positions of two boots can't be mistaken for each other."""
-    epochs = {open_log().epoch}
-    monkeypatch.setattr(sqlite_log, "_boot_id", lambda: "another boot")
-    epochs |= {open_log().epoch, open_log().epoch}
+    names = {open_log().epoch}
+    monkeypatch.setattr(epochs, "boot_id", lambda: "another boot")
+    names |= {open_log().epoch, open_log().epoch}
 
-    assert len(epochs) == 2
+    assert len(names) == 2
 
 
 def test_without_a_boot_id_the_epoch_stays(open_log: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the system names no boot, opening the file again begins no new epoch."""
-    monkeypatch.setattr(sqlite_log, "_boot_id", str)
+    monkeypatch.setattr(epochs, "boot_id", str)
 
     assert open_log().epoch == open_log().epoch
 

@@ -9,18 +9,19 @@ for news when a publisher of its own process says so, and now and then for those
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+import time
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from flask_eventstream.brokers.broker import Inbox
+from flask_eventstream.brokers.sqlite.listener import SqliteListener
 from flask_eventstream.brokers.sqlite.log import LogFile
-from flask_eventstream.brokers.sqlite.reader import PageRequest, SqliteReader
-from flask_eventstream.errors import BrokerUnavailable
+from flask_eventstream.brokers.sqlite.shared import SharedLog
 from flask_eventstream.event import Event
-from flask_eventstream.log.entries import Entry, Replay, Retention, Standing, UpToDate
-from flask_eventstream.process import Lock, around_fork, start_os_thread
+from flask_eventstream.log.entries import Retention, Standing
+from flask_eventstream.process import around_fork
 
 __all__ = ["SqliteBroker"]
 
@@ -40,12 +41,11 @@ class SqliteBroker:
         self.path = path.absolute()
         self._retention = retention
         self._timeout_s = timeout_s
-        self._log: LogFile | None = None
-        self._lock = Lock()
+        self._writing = SharedLog(self._open_in, shown=self.url)
+        self._reading = SharedLog(self._open_in, shown=self.url)
         self._listeners: set[SqliteListener] = set()
         # What could not be closed before a fork stays here in the child: unused, and open.
         self._inherited: list[object] = []
-        self._lets_go = False
         around_fork(before=self._let_go, in_parent=self._go_on, in_child=self._begin_anew)
 
     @property
@@ -54,7 +54,7 @@ class SqliteBroker:
         return f"sqlite:///{self.path}"
 
     def publish(self, channel: str, event: Event) -> str:
-        """Append and wake. Any thread; waits for the disk, at most ``timeout_s`` for a lock."""
+        """Append and wake. Any thread; waits for locks, all in all ``timeout_s`` at the most."""
         return self._write(lambda log: log.append(channel, [event]))[0]
 
     def publish_many(self, channel: str, events: Sequence[Event]) -> list[str]:
@@ -66,175 +66,59 @@ class SqliteBroker:
         self._write(lambda log: log.end(channel))
 
     def arrive(self, channels: Sequence[str], after: str | None) -> Standing:
-        """How a reader at ``after`` stands to the log. Any thread; a read or two."""
-        return self._with_log(lambda log: log.arrive(channels, after), writes=False)
+        """How a reader at ``after`` stands to the log. Any thread; a read or two.
+
+        Waits for no writer: it has a connection of its own, and readers of a WAL file need no
+        lock. Only where the file is made at this moment it waits, for a second at the most.
+        """
+        return self._reading.use(lambda log: log.arrive(channels, after), within_s=_READ_BUSY_S)
 
     def listen(self, loop: asyncio.AbstractEventLoop, inbox: Inbox) -> SqliteListener:
         """Begin to listen. Call on ``loop``."""
-        listener = SqliteListener(self, loop, inbox)
+        open_log = partial(self.open_log, busy_s=_READ_BUSY_S)
+        listener = SqliteListener(open_log, loop, inbox, ended=self._listeners.discard)
         self._listeners.add(listener)
         return listener
 
-    def forget(self, listener: SqliteListener) -> None:
-        """Wake ``listener`` no more."""
-        self._listeners.discard(listener)
-
     def close(self) -> None:
-        """Close the connection; the next publish opens another."""
-        with self._lock:
-            self._drop()
+        """Close the connections; the next publish opens another."""
+        self._writing.close()
+        self._reading.close()
 
     def open_log(self, *, busy_s: float) -> LogFile:
         """A connection of the caller's own."""
         return LogFile(self.path, retention=self._retention, busy_s=busy_s)
 
+    def _open_in(self, seconds: float) -> LogFile:
+        return self.open_log(busy_s=seconds)
+
     def _write(self, write: Callable[[LogFile], _Result]) -> _Result:
-        result = self._with_log(write, writes=True)
+        def write_there(log: LogFile) -> tuple[_Result, bool]:
+            return write(log), log.replaced
+
+        until_s = time.monotonic() + self._timeout_s
+        result, replaced = self._writing.use(write_there, within_s=self._timeout_s)
+        if replaced:
+            # What was just written went into a file that nobody will open again.
+            left_s = max(0.0, until_s - time.monotonic())
+            result, _ = self._writing.use(write_there, within_s=left_s)
         for listener in tuple(self._listeners):
             listener.wake()
         return result
 
-    def _with_log(self, use: Callable[[LogFile], _Result], *, writes: bool) -> _Result:
-        if not self._lock.acquire(timeout=self._timeout_s):
-            why = f"other threads have been waiting for it for more than {self._timeout_s:g} s"
-            raise BrokerUnavailable(self.url, why)
-        try:
-            result = use(log := self._opened())
-            if writes and log.replaced:
-                # What was just written went into a file that nobody will open again.
-                result = use(self._opened())
-        except BrokerUnavailable:
-            self._drop()
-            raise
-        finally:
-            self._lock.release()
-        return result
-
-    def _opened(self) -> LogFile:
-        if self._log is not None and self._log.replaced:
-            self._drop()
-        if self._log is None:
-            self._log = self.open_log(busy_s=self._timeout_s)
-        return self._log
-
-    def _drop(self) -> None:
-        if self._log is not None:
-            self._log.close()
-            self._log = None
-
-    # No connection may be open at a fork (sqlite.org/howtocorrupt.html, 2.6). SQLite in the child
-    # would believe in locks that only the parent holds, and share them with every connection that
-    # the child opens: the parent's last close then takes the write-ahead log away, and with it
-    # what the child publishes.
-
     def _let_go(self) -> None:
-        self._lets_go = self._lock.acquire(timeout=self._timeout_s)
-        if self._lets_go:
-            self._drop()
+        self._writing.let_go(within_s=self._timeout_s)
+        self._reading.let_go(within_s=_READ_BUSY_S)
         for listener in tuple(self._listeners):
             listener.let_go()
 
     def _go_on(self) -> None:
         for listener in tuple(self._listeners):
             listener.go_on()
-        if self._lets_go:
-            self._lock.release()
+        self._reading.go_on()
+        self._writing.go_on()
 
     def _begin_anew(self) -> None:
-        self._inherited += [self._log, *self._listeners]
-        self._log = None
-        self._lock = Lock()
+        logs = (self._writing.begin_anew(), self._reading.begin_anew())
+        self._inherited += [*logs, *self._listeners]
         self._listeners = set()
-
-
-class SqliteListener:
-    """The reading side. Its methods belong to the loop, all but `wake`."""
-
-    def __init__(self, broker: SqliteBroker, loop: asyncio.AbstractEventLoop, inbox: Inbox) -> None:
-        self._broker = broker
-        self._loop = loop
-        self._answers: set[asyncio.Future[Replay]] = set()
-        self._delivered: dict[str, int] = {}
-        """For each subscribed channel, a sequence up to which it was delivered, and from which on
-        it will be."""
-        self._reader = SqliteReader(partial(broker.open_log, busy_s=_READ_BUSY_S), loop, self)
-        self._inbox = inbox
-        start_os_thread(self._reader.run)
-
-    async def subscribe(self, channels: Collection[str]) -> None:
-        """Deliver these channels from now on."""
-        # The reading thread never iterates over the set; it asks whether a name is in.
-        self._reader.channels.update(channels)
-        if not self._reader.began:
-            # Before its first look the thread has no place to go on from.
-            await self.replay((), None)
-
-    def follow(self, standing: UpToDate) -> bool:
-        """Deliver from there on, if the reading thread is between two looks."""
-        reader, page = self._reader, standing.page
-        reader.channels.update(standing.latest)
-        # In this order. A look that began before the channels were in is noticed by the first
-        # question, and one that ended meanwhile by its tail.
-        between_looks, tail = not reader.looks, reader.tail
-        if not between_looks or reader.sent != reader.heard:
-            return False
-        if not page.position.startswith(f"{reader.epoch}-"):
-            return False
-        for channel, latest in standing.latest.items():
-            delivered = self._delivered.setdefault(channel, tail)
-            # An entry between would be missed; one that is not delivered yet would come twice.
-            if delivered > page.sequence or latest > max(delivered, tail):
-                return False
-        return True
-
-    def unsubscribe(self, channels: Collection[str]) -> None:
-        """Deliver these channels no more."""
-        self._reader.channels.difference_update(channels)
-        for channel in channels:
-            self._delivered.pop(channel, None)
-
-    async def replay(self, channels: Sequence[str], after: str | None) -> Replay:
-        """Read a page of the log; waits while the file can't be read."""
-        answer: asyncio.Future[Replay] = self._loop.create_future()
-        self._answers.add(answer)
-        try:
-            self._reader.mailbox.put(PageRequest(channels, after, answer))
-            replay = await answer
-        finally:
-            self._answers.discard(answer)
-        for channel in channels:
-            if channel in self._reader.channels:
-                self._delivered.setdefault(channel, replay.sequence)
-        return replay
-
-    def stop(self) -> None:
-        """End the reading thread, and cancel what waits for it."""
-        self._broker.forget(self)
-        self._reader.stopped = True
-        self._reader.mailbox.put(None)
-        for answer in tuple(self._answers):
-            answer.cancel()
-
-    def deliver(self, entries: Sequence[Entry]) -> None:
-        """What the reading thread found. On the loop."""
-        for entry in entries:
-            if entry.channel in self._delivered:
-                self._delivered[entry.channel] = entry.sequence
-        self._inbox.deliver(entries)
-
-    def interrupted(self, channels: Collection[str] | None, position: str) -> None:
-        """What the reading thread found to be gone. On the loop."""
-        self._delivered.clear()
-        self._inbox.interrupted(channels, position)
-
-    def let_go(self) -> None:
-        """Close the connection and open none until `go_on`. Any thread."""
-        self._reader.let_go()
-
-    def go_on(self) -> None:
-        """The fork is done."""
-        self._reader.go_on()
-
-    def wake(self) -> None:
-        """Say that there may be news. Any thread; never blocks."""
-        self._reader.mailbox.put(None)

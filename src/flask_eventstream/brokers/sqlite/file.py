@@ -1,20 +1,45 @@
 """A SQLite file that several processes share: connection, transactions, and errors made plain.
 
 A `SqliteFile` is one connection, for one thread at a time. It knows nothing of events.
+
+The file is for the user who made it alone (0600), whatever the umask, and SQLite gives what it lays
+beside it the same rights. A file that is there already keeps its own: an administrator may have
+made it for a group. No link is followed to it, or whoever may write into the folder could make us
+write elsewhere.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from flask_eventstream.errors import BrokerUnavailable
 
-__all__ = ["SqliteFile"]
+__all__ = ["OLDEST", "SqliteFile", "is_too_old"]
+
+#: UPSERT came with it (sqlite.org/lang_upsert.html). Nothing that we say is younger.
+OLDEST = (3, 24, 0)
+
+_MODE = 0o600
+
+#: Milliseconds by which the time for a lock may be off: to set it costs as much as a small read.
+_NEAR_MS = 20
+
+#: Text as SQLite has it. What is not UTF-8 becomes lone surrogates, which no event can have: so
+#: one bad row is passed over, and does not fail the statement that reads it among others.
+_to_text = partial(str, encoding="utf-8", errors="surrogateescape")
+
+
+def is_too_old() -> bool:
+    """True where this Python came with a SQLite that can't do what we ask."""
+    return sqlite3.sqlite_version_info < OLDEST
 
 
 class SqliteFile:
@@ -22,48 +47,50 @@ class SqliteFile:
 
     Args:
         path: The file. Its folder must exist.
-        schema: Statements, each harmless where it was executed before.
-        busy_s: How long a statement waits for another program's lock.
+        busy_s: How long a call waits for other programs' locks, all in all.
 
     Raises:
         BrokerUnavailable: From every method; names the file and what to do.
     """
 
-    def __init__(self, path: Path, *, schema: str, busy_s: float) -> None:
+    def __init__(self, path: Path, *, busy_s: float) -> None:
         self.path = path
         self._busy_s = busy_s
+        self._busy_ms = 0
+        self.wait_until(time.monotonic() + busy_s)
         with self._translating():
+            _make(path)
             self._db = sqlite3.connect(
-                path, timeout=busy_s, isolation_level=None, check_same_thread=False
+                path, timeout=0, isolation_level=None, check_same_thread=False
             )
             try:
-                self._prepare(schema)
+                self._db.text_factory = _to_text
+                self._allow_waiting()
+                self._switch_to_wal()
+                self._db.execute("PRAGMA synchronous = NORMAL")
+                self._db.execute("PRAGMA journal_size_limit = 16777216")
+                self._identity = _identity(path)
+                self._prepare()
+                self.wait_until(time.monotonic() + busy_s)
+                self._allow_waiting()
             except BaseException:
                 self._db.close()
                 raise
 
-    def _prepare(self, schema: str) -> None:
-        self._switch_to_wal()
-        self._db.execute("PRAGMA synchronous = NORMAL")
-        self._db.execute("PRAGMA journal_size_limit = 16777216")
-        with self._writing():
-            for statement in schema.split(";\n"):
-                self._db.execute(statement)
-        self._identity = _identity(self.path)
+    def _prepare(self) -> None:
+        """Make what the file must have; where it is there, this must write nothing."""
 
     def _switch_to_wal(self) -> None:
         # Where two connections make the file at once SQLite fails one of them, whatever its
         # timeout: each has a lock that the other waits for. So wait for the other, and try again.
-        until_s = time.monotonic() + self._busy_s
-        while True:
+        while self._db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
             try:
                 self._db.execute("PRAGMA journal_mode = WAL")
             except sqlite3.OperationalError as error:
-                if "locked" not in str(error) or time.monotonic() >= until_s:
+                if "locked" not in str(error) or time.monotonic() >= self._until_s:
                     raise
                 with self._writing():
                     continue
-            return
 
     def __del__(self) -> None:
         # An application that nobody uses any more has nobody to close its broker. From Python 3.13
@@ -74,6 +101,10 @@ class SqliteFile:
     def close(self) -> None:
         """Close the connection."""
         self._db.close()
+
+    def wait_until(self, until_s: float) -> None:
+        """From now on wait for other programs' locks until this moment of `time.monotonic`."""
+        self._until_s = until_s
 
     @property
     def inode(self) -> int:
@@ -96,6 +127,7 @@ class SqliteFile:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
+        self._allow_waiting()
         # IMMEDIATE: a transaction that began as a reader can't become a writer while another
         # process writes; SQLite would fail it at once, whatever the timeout.
         with self._transaction("BEGIN IMMEDIATE"):
@@ -117,6 +149,12 @@ class SqliteFile:
                 self._db.execute("ROLLBACK")
             raise
 
+    def _allow_waiting(self) -> None:
+        left_ms = max(0, int((self._until_s - time.monotonic()) * 1000))
+        if abs(left_ms - self._busy_ms) > _NEAR_MS or (left_ms == 0) != (self._busy_ms == 0):
+            self._db.execute(f"PRAGMA busy_timeout = {left_ms}")
+            self._busy_ms = left_ms
+
     @contextmanager
     def _translating(self) -> Iterator[None]:
         try:
@@ -131,7 +169,10 @@ class SqliteFile:
         text = str(error)
         for sign, why, remedy in _DIAGNOSES:
             if sign in text:
-                return why.format(busy_s=self._busy_s), remedy.format(folder=self.path.parent)
+                details = {"busy_s": self._busy_s, "folder": self.path.parent, "path": self.path}
+                return why.format(**details), remedy.format(**details)
+        if isinstance(error, OSError):
+            return f"{error.strerror} ({error.filename})", "look at what this process may open"
         return text, "the text is SQLite's own"
 
 
@@ -139,7 +180,7 @@ class SqliteFile:
 _DIAGNOSES = (
     (
         "locked",
-        "another program has held its lock for more than {busy_s:g} s",
+        "another program has held its lock for more than {busy_s:.3g} s",
         "find who holds it (a backup, an open sqlite3 shell), or raise SSE_PUBLISH_TIMEOUT_S",
     ),
     ("full", "the disk is full", "make room in {folder}"),
@@ -154,6 +195,16 @@ _DIAGNOSES = (
         "move it away; a new one is made with the next event",
     ),
     (
+        "no such column",
+        "another version of Flask-EventStream made the file",
+        "move it away; a new one is made with the next event",
+    ),
+    (
+        "symbolic link",
+        "{path} is a symbolic link, which is not followed",
+        "name the file itself in SSE_BROKER_URL, or remove the link",
+    ),
+    (
         "unable to open",
         "the file can't be opened or made",
         "create {folder} and let this user write there, or change SSE_BROKER_URL",
@@ -163,9 +214,31 @@ _DIAGNOSES = (
 )
 
 
+def _make(path: Path) -> None:
+    """Make the file if it is missing, for this user alone; refuse links.
+
+    Never open one that may be there: to close a descriptor of a file takes this process's locks on
+    it away, those of all its connections (sqlite.org/howtocorrupt.html, 2.2).
+    """
+    if not path.exists():
+        with contextlib.suppress(OSError):  # SQLite says why it can't be made
+            _create(path)
+    for name in (path, f"{path}-wal", f"{path}-shm"):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            if stat.S_ISLNK(os.lstat(name).st_mode):
+                raise OSError(None, "symbolic link", str(name))
+
+
+def _create(path: Path) -> None:
+    try:
+        os.mknod(path, _MODE | stat.S_IFREG)  # opens nothing, follows nothing
+    except (AttributeError, PermissionError):  # Windows; macOS leaves it to root
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, _MODE))
+
+
 def _identity(path: Path) -> tuple[int, int] | None:
     try:
-        status = os.stat(path)  # noqa: PTH116  half of what Path.stat takes, fifty times a second
+        status = os.lstat(path)  # half of what Path.lstat takes, fifty times a second
     except OSError:
         return None  # gone, or out of reach: opening it again says why
     return status.st_dev, status.st_ino

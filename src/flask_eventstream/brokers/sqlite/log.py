@@ -14,8 +14,6 @@ Nothing here knows of loops or threads.
 
 from __future__ import annotations
 
-import heapq
-import secrets
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import closing, nullcontext
@@ -23,7 +21,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flask_eventstream.brokers.sqlite.epochs import (
+    Epoch,
+    begin_epoch,
+    current_epoch,
+    is_current,
+)
 from flask_eventstream.brokers.sqlite.file import SqliteFile
+from flask_eventstream.brokers.sqlite.history import ROW, History, size_of_row
+from flask_eventstream.brokers.sqlite.tables import SCHEMA
 from flask_eventstream.brokers.sqlite.trimming import Trimming
 from flask_eventstream.errors import InvalidEvent
 from flask_eventstream.event import Event
@@ -44,42 +50,21 @@ __all__ = ["LogFile", "News"]
 #: Entries of one look for news.
 _NEWS = 1000
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS sse_events (
-    sequence INTEGER PRIMARY KEY AUTOINCREMENT,  -- over all channels, never used twice
-    channel TEXT NOT NULL,
-    at_ms INTEGER NOT NULL,
-    data TEXT,                                   -- NULL: the channel ended here
-    type TEXT, id TEXT, retry INTEGER
-);
-CREATE INDEX IF NOT EXISTS sse_events_of_channel ON sse_events (channel, sequence);
-CREATE INDEX IF NOT EXISTS sse_events_by_id ON sse_events (id) WHERE id IS NOT NULL;
-CREATE TABLE IF NOT EXISTS sse_channels (
-    channel TEXT PRIMARY KEY,
-    stored INTEGER NOT NULL,                     -- events in the file, roughly
-    trimmed INTEGER NOT NULL DEFAULT 0,          -- greatest sequence that was removed
-    ended INTEGER NOT NULL DEFAULT 0,            -- sequence of the end, 0 while it goes on
-    touched_ms INTEGER NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS sse_epochs (
-    epoch TEXT PRIMARY KEY,
-    boot TEXT NOT NULL,
-    began_ms INTEGER NOT NULL,
-    last INTEGER                                 -- its last sequence; NULL: it goes on
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS sse_log (             -- one row
-    one INTEGER PRIMARY KEY CHECK (one = 1),
-    floor INTEGER NOT NULL DEFAULT 0,            -- greatest `trimmed` of a forgotten channel
-    length INTEGER NOT NULL, age_s REAL NOT NULL -- the retention that the application asked for
-);
-"""
+#: How a kind stands in the table.
+_KINDS = {Kind.EVENT: 0, Kind.END: 1, Kind.CONTROL: 2}
+_KIND_OF = {number: kind for kind, number in _KINDS.items()}
 
-#: The last sequence of all, the last of a channel, and the channel's end.
+#: Where the log stands: the last sequence that was given out, the last in the table, the epoch.
+#: The second is the first, unless somebody else wrote there: no position may be ahead of the log.
+_STANDS = """
+SELECT (SELECT seq FROM sqlite_sequence WHERE name = 'sse_events'),
+    (SELECT max(sequence) FROM sse_events), epoch FROM sse_log"""
+#: And of a channel: its last sequence, and its end.
 _ARRIVE = """
 SELECT (SELECT seq FROM sqlite_sequence WHERE name = 'sse_events'),
+    (SELECT max(sequence) FROM sse_events), epoch,
     (SELECT max(sequence) FROM sse_events WHERE channel = ?1),
-    (SELECT ended FROM sse_channels WHERE channel = ?1)"""
-_SELECT = "SELECT sequence, channel, data, type, id, retry FROM sse_events"
+    (SELECT ended FROM sse_channels WHERE channel = ?1) FROM sse_log"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,18 +101,62 @@ class LogFile(SqliteFile):
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._clock = clock
-        super().__init__(path, schema=_SCHEMA, busy_s=busy_s)
-        with self._translating(), self._writing():
-            self._trimming = Trimming(self._db, retention, clock)
-            self.epoch, self.began_ms = self._current_epoch()
-            self.began_after = self._last_epochs_end()
-            self._trimming.forget_channels()
+        self._asked = retention
+        self._epoch = Epoch("", 0, 0)
+        self.skipped: list[str] = []
+        """Why rows were passed over that no event stream can carry, since this was last emptied."""
+        super().__init__(path, busy_s=busy_s)
+
+    def _prepare(self) -> None:
+        with self._reading():
+            ready = self._is_ready()
+        if not ready:
+            with self._writing():
+                self._set_up()
+
+    def _is_ready(self) -> bool:
+        """True where everything is there already: to open a log waits for no writer."""
+        tables = "SELECT count(*) FROM sqlite_master WHERE name IN ('sse_log', 'sse_epochs')"
+        if self._db.execute(tables).fetchone()[0] != 2:  # noqa: PLR2004  both
+            return False
+        self._trimming = Trimming(self._db, self._clock)
+        self._history = History(self._db, self._trimming)
+        if not self._trimming.agrees(self._asked) or not is_current(self._db, self.inode):
+            return False
+        self._stand()
+        return True
+
+    def _set_up(self) -> None:
+        for statement in SCHEMA.split(";\n"):
+            self._db.execute(statement)
+        self._trimming = Trimming(self._db, self._clock)
+        self._history = History(self._db, self._trimming)
+        self._trimming.agree(self._asked)
+        if not is_current(self._db, self.inode):  # another process may have been first
+            begin_epoch(self._db, self.inode, head=self._last(), now_ms=self._now_ms())
+        self._trimming.forget_channels()
+        self._stand()
+
+    @property
+    def epoch(self) -> str:
+        """The epoch of the positions that this connection gives."""
+        return self._epoch.name
+
+    @property
+    def began(self) -> Epoch:
+        """How the epoch began."""
+        return self._epoch
 
     @property
     def head(self) -> int:
         """The greatest sequence that was ever given out; 0 in a new log."""
         with self._translating():
-            return self._head()
+            return self._stand()
+
+    def knows(self, position: Position) -> bool:
+        """True where every event after this position is in the log, or is known to be gone."""
+        with self._translating(), self._reading():
+            return self._sequence_at(position) is not None
 
     def append(self, channel: str, events: Sequence[Event]) -> list[str]:
         """Append events, all or none. Returns their ids."""
@@ -143,41 +172,36 @@ class LogFile(SqliteFile):
         with self._translating(), self._writing():
             self._append(channel, None, Kind.END)
 
-    def _append(self, channel: str, event: Event | None, kind: Kind) -> int:
-        now_ms = self._now_ms()
-        sequence = self._insert(channel, event, now_ms)
-        stored = self._touch(channel, sequence if kind is Kind.END else 0, now_ms)
-        self._trimming.appended(channel, sequence, stored)
-        return sequence
-
     def arrive(self, channels: Sequence[str], after: str | None) -> Standing:
         """How a reader at ``after`` stands to the log."""
         # One statement is a moment by itself.
         is_one = after is None and len(channels) == 1
         with self._translating(), nullcontext() if is_one else self._reading():
             rows = {name: self._db.execute(_ARRIVE, (name,)).fetchone() for name in channels}
-            head = max(int(row[0] or 0) for row in rows.values())
-            latest = {name: int(row[1] or 0) for name, row in rows.items()}
+            head = self._note(next(iter(rows.values())))
+            latest = {name: int(row[3] or 0) for name, row in rows.items()}
             if after is not None:
                 start = self._sequence_of(channels, after)
                 if start is None or start < max(latest.values()):
                     return Missed()
-                if any(self._lacks(name, start) for name in channels):
+                if any(self._history.lacks(name, start) for name in channels):
                     return Missed()
-        ended = frozenset(name for name, row in rows.items() if row[2])
+        ended = frozenset(name for name, row in rows.items() if row[4])
         return up_to_date(latest, Replay.nothing(head, self._position(head), ended=ended))
 
     def read(self, channels: Sequence[str], after: str | None) -> Replay:
         """One page of the log of these channels after a last event ID."""
         with self._translating(), self._reading():
-            head = self._head()
-            ended = frozenset(self._ends(channels))
+            head = self._stand()
+            ended = frozenset(self._history.ends(channels))
             start = head if after is None else self._sequence_of(channels, after)
-            if start is None or start == head:
-                gone = frozenset(channels if start is None else ())
-                return Replay.nothing(head, self._position(head), gone=gone, ended=ended)
-            gone = frozenset(name for name in channels if self._lacks(name, start))
-            rows, more = self._page(channels, start)
+            if start == head:
+                return Replay.nothing(head, self._position(head), ended=ended)
+            if start is None:  # nobody knows what this reader has: it is given what there is
+                start, gone = 0, frozenset(channels)
+            else:
+                gone = frozenset(name for name in channels if self._history.lacks(name, start))
+            rows, more = self._history.page(channels, start)
         page = [entry for row in rows if (entry := self._entry(row))]
         reached = rows[-1][0] if more else head
         return Replay(
@@ -194,10 +218,11 @@ class LogFile(SqliteFile):
         """Everything that was appended to these channels after the sequence ``since``."""
         with self._translating(), self._reading():
             with closing(
-                self._db.execute(_SELECT + " WHERE sequence > ? ORDER BY sequence", (since,))
+                self._db.execute(ROW + " WHERE sequence > ? ORDER BY sequence", (since,))
             ) as found:
-                rows, more = take_page(found, _size_of, most=_NEWS)
-            head = rows[-1][0] if more else self._head()
+                rows, more = take_page(found, size_of_row, most=_NEWS)
+            stands = self._stand()
+            head = rows[-1][0] if more else stands
             # Sequences have no holes but those that trimming made.
             trimmed = (
                 self._db.execute(
@@ -212,137 +237,86 @@ class LogFile(SqliteFile):
 
     # ---- statements; inside a transaction
 
-    def _head(self) -> int:
+    def _stand(self) -> int:
+        """The greatest sequence that was given out. Takes the epoch that goes on, too."""
+        return self._note(self._db.execute(_STANDS).fetchone())
+
+    def _note(self, row: Any) -> int:
+        if row[2] != self._epoch.name:
+            # Another process had a reason to begin it. What ours gave out is good up to its end.
+            self._epoch = current_epoch(self._db) or self._epoch
+        return max(int(row[0] or 0), int(row[1] or 0))
+
+    def _last(self) -> int:
         row = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'sse_events'")
         return int((row.fetchone() or (0,))[0])
 
-    def _insert(self, channel: str, event: Event | None, now_ms: int) -> int:
-        values: tuple[Any, ...] = (None, None, None, None)
+    def _append(self, channel: str, event: Event | None, kind: Kind) -> int:
+        now_ms = self._now_ms()
+        values: tuple[Any, ...] = (None, None, None, None, 0)
         if event is not None:
-            values = (event.data, event.type, event.id, event.retry)
+            repeats = 1 if event.id and self._history.places(event.id, [channel]) else 0
+            values = (event.data, event.type, event.id, event.retry, repeats)
         cursor = self._db.execute(
-            "INSERT INTO sse_events (channel, at_ms, data, type, id, retry)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
-            (channel, now_ms, *values),
+            "INSERT INTO sse_events (channel, at_ms, kind, data, type, id, retry, repeats)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (channel, now_ms, _KINDS[kind], *values),
         )
-        return int(cursor.lastrowid or 0)
+        sequence = int(cursor.lastrowid or 0)
+        stored = self._touch(channel, sequence if kind is Kind.END else 0, now_ms)
+        self._trimming.appended(channel, sequence, stored)
+        return sequence
 
     def _touch(self, channel: str, ended: int, now_ms: int) -> int:
-        row = self._db.execute(
+        self._db.execute(
             "INSERT INTO sse_channels (channel, stored, ended, touched_ms) VALUES (?, 1, ?, ?)"
             " ON CONFLICT (channel) DO UPDATE SET stored = stored + 1, ended = excluded.ended,"
-            " touched_ms = excluded.touched_ms RETURNING stored",
+            " touched_ms = excluded.touched_ms",
             (channel, ended, now_ms),
+        )
+        stored, epoch = self._db.execute(
+            "SELECT stored, (SELECT epoch FROM sse_log) FROM sse_channels WHERE channel = ?",
+            (channel,),
         ).fetchone()
-        return int(row[0])
-
-    def _ends(self, channels: Collection[str]) -> dict[str, int]:
-        statement = "SELECT channel, ended FROM sse_channels WHERE ended AND channel IN "
-        rows = self._db.execute(statement + _marks(channels), tuple(channels))
-        return dict(rows.fetchall())
+        if epoch != self._epoch.name:
+            self._stand()
+        return int(stored)
 
     def _sequence_of(self, channels: Collection[str], after: str) -> int | None:
         """Where a last event ID stands in the log, or None where nobody can tell."""
-        statement = "SELECT max(sequence) FROM sse_events WHERE id = ? AND channel IN "
-        own = self._db.execute(statement + _marks(channels), (after, *channels)).fetchone()[0]
-        if own is not None:
-            return int(own)
         position = Position.parse(after)
-        if position is None:
-            return None
-        epoch = self._db.execute(
+        if position is not None:
+            return self._sequence_at(position)
+        places = self._history.places(after, channels)
+        # An id that stands there twice, or stood there before, may be either of its events.
+        return places[0][0] if len(places) == 1 and not places[0][1] else None
+
+    def _sequence_at(self, position: Position) -> int | None:
+        row = self._db.execute(
             "SELECT last FROM sse_epochs WHERE epoch = ?", (position.epoch,)
         ).fetchone()
-        if epoch is None:
-            return None
-        last = self._head() if epoch[0] is None else epoch[0]
-        return position.sequence if position.sequence <= last else None
-
-    def _lacks(self, channel: str, start: int) -> bool:
-        """True where something of the channel after ``start`` is gone, or can't be proven here."""
-        row = self._db.execute(
-            "SELECT trimmed FROM sse_channels WHERE channel = ?", (channel,)
-        ).fetchone()
         if row is None:
-            return start < int(self._db.execute("SELECT floor FROM sse_log").fetchone()[0])
-        if start < row[0] or start < self._trimming.beyond_length(channel):
-            return True
-        following = self._db.execute(
-            "SELECT at_ms FROM sse_events WHERE channel = ? AND sequence > ?"
-            " ORDER BY sequence LIMIT 1",
-            (channel, start),
-        ).fetchone()
-        return following is not None and following[0] < self._trimming.expired_ms()
-
-    def _page(self, channels: Sequence[str], start: int) -> tuple[list[Any], bool]:
-        # From the first young enough on, and not each that is: after a clock was set back, an older
-        # event may stand between younger ones, and would be passed over in silence.
-        statement = """
-            SELECT sequence, channel, data, type, id, retry FROM sse_events
-            WHERE channel = ?1 AND sequence >= (
-                SELECT sequence FROM sse_events
-                WHERE channel = ?1 AND sequence > ?2 AND at_ms >= ?3 ORDER BY sequence LIMIT 1
-            ) ORDER BY sequence"""
-        starts = {name: max(start, self._trimming.beyond_length(name)) for name in channels}
-        parts = [
-            self._db.execute(statement, (name, after, self._trimming.expired_ms()))
-            for name, after in starts.items()
-        ]
-        try:
-            return take_page(heapq.merge(*parts, key=lambda row: row[0]), _size_of)
-        finally:
-            for part in parts:
-                part.close()
-
-    def _current_epoch(self) -> tuple[str, int]:
-        # The inode too: a copy that was put in the file's place has a past of its own.
-        boot = f"{_boot_id()} {self.inode}"
-        row = self._db.execute(
-            "SELECT epoch, began_ms, boot FROM sse_epochs WHERE last IS NULL"
-        ).fetchone()
-        if row is not None and row[2] == boot:
-            return row[0], row[1]
-        self._db.execute("UPDATE sse_epochs SET last = ? WHERE last IS NULL", (self._head(),))
-        epoch, began_ms = secrets.token_hex(4), self._now_ms()
-        self._db.execute(
-            "INSERT INTO sse_epochs (epoch, boot, began_ms) VALUES (?, ?, ?)",
-            (epoch, boot, began_ms),
-        )
-        return epoch, began_ms
-
-    def _last_epochs_end(self) -> int:
-        row = self._db.execute("SELECT max(last) FROM sse_epochs").fetchone()
-        return int(row[0] or 0)
+            return None
+        last = self._stand() if row[0] is None else row[0]
+        return position.sequence if position.sequence <= last else None
 
     def _entry(self, row: Any) -> Entry | None:
         """The entry that a row is, or None where somebody else wrote what can't be sent."""
-        sequence, channel, data, type_, id_, retry = row
+        sequence, channel, kind, data, type_, id_, retry = row
+        position = self._position(sequence)
         try:
+            if _KIND_OF[kind] is Kind.END:
+                return Entry.end(channel, sequence, position)
             if data is None:
-                return Entry.end(channel, sequence, self._position(sequence))
+                raise InvalidEvent("data", data, "is missing")
             event = Event(data, type_, id_, retry)
-        except InvalidEvent:
+            return Entry(channel, sequence, position, event, _KIND_OF[kind])
+        except (InvalidEvent, KeyError) as error:
+            self.skipped.append(f"row {sequence} of sse_events: {error!s}")
             return None
-        return Entry(channel, sequence, self._position(sequence), event)
 
     def _position(self, sequence: int) -> str:
         return str(Position(self.epoch, sequence))
 
     def _now_ms(self) -> int:
         return int(self._clock() * 1000)
-
-
-def _size_of(row: Any) -> int:
-    return len(row[2] or "")
-
-
-def _marks(values: Collection[str]) -> str:
-    return "(" + ",".join("?" * len(values)) + ")"
-
-
-def _boot_id() -> str:
-    """Names this boot of the machine; empty where the system has no such name."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        return ""

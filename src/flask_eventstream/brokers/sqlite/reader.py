@@ -57,7 +57,12 @@ class SqliteReader:
     """
 
     def __init__(
-        self, open_log: Callable[[], LogFile], loop: asyncio.AbstractEventLoop, inbox: Inbox
+        self,
+        open_log: Callable[[], LogFile],
+        loop: asyncio.AbstractEventLoop,
+        inbox: Inbox,
+        *,
+        ended: Callable[[], object],
     ) -> None:
         self.mailbox: Mailbox[PageRequest | None] = Mailbox()
         """What the loop asks for; ``None`` only wakes."""
@@ -72,15 +77,19 @@ class SqliteReader:
         """Calls that were given to the loop."""
         self.heard = 0
         """Those of them that it has made; the loop's own."""
+        self.skipped = 0
+        """Rows that were passed over, because no event stream can carry them."""
         self._open_log = open_log
         self._loop = loop
         self._inbox = inbox
+        self._ended = ended
         self._log: LogFile | None = None
         self._turn = Lock()
         self._breath = Lock()
         self._breath.acquire()  # for ever: waiting for it is a sleep that nobody patched
         self._lets_go = False
         self._version = -1
+        self._inode = 0
         self._known_ms = 0
         """When the file was last seen where its name leads."""
         self._quiet_looks = 0
@@ -96,11 +105,14 @@ class SqliteReader:
     def run(self) -> None:
         """The thread: wait, look, answer; until stopped."""
         pause_s = 0.0
-        while not self.stopped:
-            self._collect(pause_s)
-            with self._turn:
-                pause_s = self._take_turn()
-        self._close()
+        try:
+            while not self.stopped:
+                self._collect(pause_s)
+                with self._turn:
+                    pause_s = self._take_turn()
+        finally:
+            self._close()
+            self._ended()
 
     def _take_turn(self) -> float:
         self.looks = True
@@ -110,7 +122,11 @@ class SqliteReader:
             if self._waiting:
                 self._answer(log)
         except BrokerUnavailable as error:
-            self._complain(error)
+            self._complain("Readers get no events until this is mended: %s", error)
+            self._close()
+            return _RETRY_S
+        except Exception as error:  # noqa: BLE001  without this thread nobody would hear anything
+            self._complain("Reading the log met a defect, and goes on: %r", error, trace=True)
             self._close()
             return _RETRY_S
         self.looks = False
@@ -153,14 +169,21 @@ class SqliteReader:
         self._version = -1
         if self.epoch is None:
             self.tail = log.head
-        elif self.epoch != log.epoch:
+        elif self.epoch != log.epoch and not self._goes_on(log, self.epoch):
             # An epoch that began after the file was last seen in its place holds nothing but
             # news, and all of it is due; any other is somebody's past.
-            self.tail = log.began_after if log.began_ms >= self._known_ms else log.head
+            began = log.began
+            self.tail = began.began_after if began.began_ms >= self._known_ms else log.head
             self._call(self._inbox.interrupted, None, str(Position(log.epoch, self.tail)))
         self.epoch = log.epoch
+        self._inode = log.inode
         self._known_ms = now_ms
         return log
+
+    def _goes_on(self, log: LogFile, epoch: str) -> bool:
+        """True where another epoch began in the file that we know, and nothing of it is lost."""
+        # A file in its place may show what lay beside the old one, and so more than it has.
+        return log.inode == self._inode and log.knows(Position(epoch, self.tail))
 
     def _look(self, log: LogFile) -> None:
         version, more = log.version, True
@@ -168,12 +191,14 @@ class SqliteReader:
             return
         while more:
             news = log.news(self.channels, self.tail)
+            self._tell_skipped(log)
             if news.gone:
                 position = str(Position(log.epoch, self.tail))
                 self._call(self._inbox.interrupted, news.gone, position)
             if news.entries:
                 self._call(self._inbox.deliver, news.entries)
             self.tail, more = news.head, news.more
+        self.epoch = log.epoch  # another process may have had a reason to begin it
         self._version = version
 
     def _answer(self, log: LogFile) -> None:
@@ -192,16 +217,27 @@ class SqliteReader:
             self._look(log)
             self._call(_set_result, request.answer, replay)
             self._waiting.pop(0)
+            self._tell_skipped(log)
 
     def _close(self) -> None:
         if self._log is not None:
             self._log.close()
             self._log = None
 
-    def _complain(self, error: BrokerUnavailable) -> None:
+    def _complain(self, text: str, error: Exception, *, trace: bool = False) -> None:
         if not self._complained:
-            _LOGGER.error("Readers get no events until this is mended: %s", error)
+            _LOGGER.error(text, error, exc_info=error if trace else None)
         self._complained = True
+
+    def _tell_skipped(self, log: LogFile) -> None:
+        if log.skipped and not self.skipped:
+            _LOGGER.warning(
+                "Something else wrote into %s what is no event, and it is passed over: %s",
+                log.path,
+                log.skipped[0],
+            )
+        self.skipped += len(log.skipped)
+        log.skipped.clear()
 
     def _call(self, callback: Callable[..., object], *args: object) -> None:
         try:

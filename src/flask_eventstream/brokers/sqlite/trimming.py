@@ -29,17 +29,36 @@ class Trimming:
 
     Args:
         db: The connection.
-        asked: What the application asks for; the file remembers it. ``None``: what the file
-            remembers.
         clock: Seconds since 1970.
     """
 
-    def __init__(
-        self, db: sqlite3.Connection, asked: Retention | None, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, db: sqlite3.Connection, clock: Callable[[], float]) -> None:
         self._db = db
         self._clock = clock
-        self._retention = self._agreed_retention(asked)
+        self._retention = Retention()
+
+    def agrees(self, asked: Retention | None) -> bool:
+        """Take the retention that the file remembers; False where it must be told another.
+
+        Args:
+            asked: What the application asks for; ``None``: what the file remembers.
+        """
+        row = self._db.execute("SELECT length, age_s FROM sse_log").fetchone()
+        if row is None:
+            return False
+        self._retention = Retention(*row)
+        return asked in (None, self._retention)
+
+    def agree(self, asked: Retention | None) -> None:
+        """Make the file remember what the application asks for."""
+        if self.agrees(asked):
+            return
+        self._retention = asked or self._retention
+        self._db.execute(
+            "INSERT INTO sse_log (one, length, age_s) VALUES (1, ?, ?) ON CONFLICT (one)"
+            " DO UPDATE SET length = excluded.length, age_s = excluded.age_s",
+            (self._retention.length, self._retention.age_s),
+        )
 
     def appended(self, channel: str, sequence: int, stored: int) -> None:
         """Trim where it is time, after a channel's ``stored``-th event."""
@@ -54,17 +73,14 @@ class Trimming:
     def forget_channels(self) -> None:
         """Forget channels of which nothing is left, and that were silent for long."""
         before_ms = int(self._clock() * 1000) - int(self._retention.forget_s * 1000)
-        forgotten = self._db.execute(
-            "DELETE FROM sse_channels WHERE touched_ms < ? AND NOT EXISTS"
+        forgotten = (
+            " FROM sse_channels WHERE touched_ms < ? AND NOT EXISTS"
             " (SELECT 1 FROM sse_events WHERE sse_events.channel = sse_channels.channel)"
-            " RETURNING trimmed",
-            (before_ms,),
-        ).fetchall()
-        if forgotten:
-            self._db.execute(
-                "UPDATE sse_log SET floor = max(floor, ?)",
-                (max(trimmed for (trimmed,) in forgotten),),
-            )
+        )
+        (trimmed,) = self._db.execute("SELECT max(trimmed)" + forgotten, (before_ms,)).fetchone()
+        if trimmed is not None:
+            self._db.execute("DELETE" + forgotten, (before_ms,))
+            self._db.execute("UPDATE sse_log SET floor = max(floor, ?)", (trimmed,))
 
     def beyond_length(self, channel: str) -> int:
         """The newest sequence that the history's length excludes; 0 where all of it fits."""
@@ -83,7 +99,7 @@ class Trimming:
         excess = self.beyond_length(channel)
         last = self._db.execute(
             "SELECT max(sequence) FROM sse_events"
-            " WHERE channel = ? AND sequence <= ? AND at_ms < ?",
+            " WHERE channel = ? AND sequence <= ? AND CAST(at_ms AS INTEGER) < ?",
             (channel, excess, int(self._clock() * 1000) - _LIVE_MS),
         ).fetchone()[0]
         if last is not None:
@@ -104,23 +120,11 @@ class Trimming:
 
     def _sweep(self) -> None:
         oldest = self._db.execute(
-            "SELECT channel, sequence, at_ms FROM sse_events ORDER BY sequence LIMIT ?",
+            "SELECT channel, sequence, CAST(at_ms AS INTEGER) FROM sse_events"
+            " ORDER BY sequence LIMIT ?",
             (2 * _SWEEP_EVERY,),
         ).fetchall()
         before_ms = int(self._clock() * 1000) - max(_LIVE_MS, int(self._retention.age_s * 1000))
         expired = {channel: last for channel, last, at_ms in oldest if at_ms < before_ms}
         for channel, last in expired.items():
             self._remove(channel, last)
-
-    def _agreed_retention(self, asked: Retention | None) -> Retention:
-        row = self._db.execute("SELECT length, age_s FROM sse_log").fetchone()
-        remembered = Retention(*row) if row else Retention()
-        if row is None or asked not in (None, remembered):
-            agreed = asked or remembered
-            self._db.execute(
-                "INSERT INTO sse_log (one, length, age_s) VALUES (1, ?, ?) ON CONFLICT (one)"
-                " DO UPDATE SET length = excluded.length, age_s = excluded.age_s",
-                (agreed.length, agreed.age_s),
-            )
-            return agreed
-        return remembered

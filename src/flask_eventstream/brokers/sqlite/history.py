@@ -1,0 +1,93 @@
+"""What a SQLite log has for a reader: events after a place, within the retention. It only reads."""
+
+from __future__ import annotations
+
+import heapq
+import sqlite3
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from flask_eventstream.brokers.sqlite.trimming import Trimming
+from flask_eventstream.log.entries import take_page
+
+__all__ = ["ROW", "History", "size_of_row"]
+
+#: An entry, as a row.
+ROW = "SELECT sequence, channel, kind, data, type, id, retry FROM sse_events"
+
+
+class History:
+    """The statements that ask what is there. Each runs inside a transaction of the caller's.
+
+    Args:
+        db: The connection.
+        trimming: What the retention excludes.
+    """
+
+    def __init__(self, db: sqlite3.Connection, trimming: Trimming) -> None:
+        self._db = db
+        self._trimming = trimming
+
+    def ends(self, channels: Collection[str]) -> dict[str, int]:
+        """Of those that are ended, the sequence of the end."""
+        statement = "SELECT channel, ended FROM sse_channels WHERE ended AND channel IN "
+        rows = self._db.execute(statement + _marks(channels), tuple(channels))
+        return dict(rows.fetchall())
+
+    def places(self, own_id: str, channels: Collection[str]) -> list[Any]:
+        """Events with an own id: at most two, as (sequence, repeats)."""
+        try:
+            own_id.encode()
+        except UnicodeEncodeError:  # a header may have what no text in the log can
+            return []
+        statement = "SELECT sequence, repeats FROM sse_events WHERE id = ? AND channel IN "
+        return self._db.execute(
+            statement + _marks(channels) + " LIMIT 2", (own_id, *channels)
+        ).fetchall()
+
+    def lacks(self, channel: str, start: int) -> bool:
+        """True where something of the channel after ``start`` is gone, or can't be proven here."""
+        row = self._db.execute(
+            "SELECT trimmed FROM sse_channels WHERE channel = ?", (channel,)
+        ).fetchone()
+        if row is None:
+            return start < int(self._db.execute("SELECT floor FROM sse_log").fetchone()[0])
+        if start < row[0] or start < self._trimming.beyond_length(channel):
+            return True
+        following = self._db.execute(
+            "SELECT CAST(at_ms AS INTEGER) FROM sse_events WHERE channel = ? AND sequence > ?"
+            " ORDER BY sequence LIMIT 1",
+            (channel, start),
+        ).fetchone()
+        return following is not None and following[0] < self._trimming.expired_ms()
+
+    def page(self, channels: Sequence[str], start: int) -> tuple[list[Any], bool]:
+        """The rows of a page, in the order of the log, and whether there are more."""
+        # From the first young enough on, and not each that is: after a clock was set back, an older
+        # event may stand between younger ones, and would be passed over in silence.
+        statement = """
+            SELECT sequence, channel, kind, data, type, id, retry FROM sse_events
+            WHERE channel = ?1 AND sequence >= (
+                SELECT sequence FROM sse_events
+                WHERE channel = ?1 AND sequence > ?2 AND CAST(at_ms AS INTEGER) >= ?3
+                ORDER BY sequence LIMIT 1
+            ) ORDER BY sequence"""
+        starts = {name: max(start, self._trimming.beyond_length(name)) for name in channels}
+        parts = [
+            self._db.execute(statement, (name, after, self._trimming.expired_ms()))
+            for name, after in starts.items()
+        ]
+        try:
+            return take_page(heapq.merge(*parts, key=lambda row: row[0]), size_of_row)
+        finally:
+            for part in parts:
+                part.close()
+
+
+def size_of_row(row: Any) -> int:
+    """About how many bytes a row is on the wire."""
+    return len(row[3]) if isinstance(row[3], (str, bytes)) else 0
+
+
+def _marks(values: Collection[str]) -> str:
+    return "(" + ",".join("?" * len(values)) + ")"
