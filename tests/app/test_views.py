@@ -237,14 +237,14 @@ def test_an_own_id_may_be_any_text(server: HandServer, events: EventStream) -> N
     "header", ["nobody's", "\xff\xfe", "x" * 5000, "aaaaaaaa-99999999999999999999"]
 )
 def test_an_unknown_id_is_a_reset(server: HandServer, events: EventStream, header: str) -> None:
-    """A Last-Event-ID that nobody gave out gives `stream-reset`, then what is new."""
+    """A Last-Event-ID that nobody gave out gives `stream-reset`, then what is there."""
     events.publish("old")
     with server.request(headers={"Last-Event-ID": header}) as page:
         page.until(lambda: page.events, "the reset")
         events.publish("new")
-        page.got("new")
+        page.got("old", "new")
 
-        assert [event["type"] for event in page.events] == ["stream-reset", "message"]
+        assert [event["type"] for event in page.events] == ["stream-reset", "message", "message"]
 
 
 @pytest.mark.parametrize(

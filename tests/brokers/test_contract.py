@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import random
 import re
 import threading
@@ -12,9 +13,9 @@ import pytest
 
 from brokers.hearing import Ear, Reader
 from brokers.stores import Store
-from flask_eventstream.brokers import Broker
+from flask_eventstream.brokers import Broker, check_channel
 from flask_eventstream.event import Event
-from flask_eventstream.log.entries import Entry, Kind, Retention
+from flask_eventstream.log.entries import Entry, Kind, Missed, Retention
 from harness.stage import has_ended
 from harness.waiting import wait_until
 
@@ -24,6 +25,18 @@ Listen = Callable[..., Ear]
 
 #: More than a page of a replay, and not a multiple of one.
 MANY = 600
+
+#: Last event IDs that no log can place.
+UNKNOWN = [
+    *("", "nonsense", "-", "ż", "0" * 300, "a-1", "1-1", "00000000-5", "\0", "%", "'", "\ud800"),
+    *("00000000-99999999999999999999", "m.00000000_00000000-1_00000000-1", "x" * 5000),
+]
+
+
+class Colour(str, enum.Enum):
+    """What applications use as names."""
+
+    RED = "red"
 
 
 def publish(broker: Broker, channel: str, *texts: str) -> list[str]:
@@ -362,17 +375,55 @@ def test_an_own_id_counts_for_all_channels_of_a_reader(broker: Broker, listen: L
     assert not replay.gone
 
 
-@pytest.mark.parametrize("channels", [("a",), ("a", "b"), ("b", "a")], ids="-".join)
-def test_an_own_id_used_twice_means_the_latest(
-    broker: Broker, listen: Listen, channels: tuple[str, ...]
-) -> None:
-    """Where an own id stands more than once in a reader's channels, the last place counts."""
-    for number in range(4):
-        channel = channels[number % len(channels)]
-        broker.publish(channel, Event(str(number), id="same"))
-        publish(broker, channel, f"after {number}")
+def test_an_own_id_that_repeats_is_no_place(broker: Broker, listen: Listen) -> None:
+    """Which of two events of one id a reader has seen nobody knows: it is reset, and given all."""
+    for text, own_id in (("paid", "17"), ("packed", "17"), ("x", "18"), ("shipped", "17")):
+        broker.publish("a", Event(text, id=own_id))
 
-    assert data(listen(broker).replay(*channels, after="same").entries) == ["after 3"]
+    replay = listen(broker).replay("a", after="17")
+
+    assert broker.arrive(["a"], "17") == Missed()
+    assert replay.gone == {"a"}
+    assert data(replay.entries) == ["paid", "packed", "x", "shipped"]
+
+
+def test_an_own_id_that_repeats_between_channels_is_no_place(
+    broker: Broker, listen: Listen
+) -> None:
+    """For who reads both channels an id that stands in each is no place; in one of them it is."""
+    for channel in ("a", "b"):
+        publish(broker, channel, f"before {channel}")
+        broker.publish(channel, Event("same", id="same"))
+    publish(broker, "a", "after")
+
+    both = listen(broker).replay("a", "b", after="same")
+    one = listen(broker).replay("a", after="same")
+
+    assert both.gone == {"a", "b"}
+    assert data(both.entries) == ["before a", "same", "before b", "same", "after"]
+    assert (one.gone, data(one.entries)) == (frozenset(), ["after"])
+
+
+def test_an_own_id_that_stood_there_before_is_no_place(store: Store, listen: Listen) -> None:
+    """An id is no place either where the history has only the second of its events."""
+    broker = store.open(Retention(length=2))
+    for own_id in ("same", "between", "same", "last"):
+        broker.publish("a", Event(own_id, id=own_id))
+
+    replay = listen(broker).replay("a", after="same")
+
+    assert replay.gone == {"a"}
+    assert data(replay.entries) == ["same", "last"]
+
+
+def test_an_own_id_may_have_a_positions_shape(broker: Broker, listen: Listen) -> None:
+    """An own id of a word and a number is looked up, although a position is one, too."""
+    broker.publish("a", Event("x", id="customer-12"))
+    publish(broker, "a", "after")
+
+    replay = listen(broker).replay("a", after="customer-12")
+
+    assert (replay.gone, data(replay.entries)) == (frozenset(), ["after"])
 
 
 def test_an_own_id_of_another_channel_is_unknown(broker: Broker, listen: Listen) -> None:
@@ -382,35 +433,69 @@ def test_an_own_id_of_another_channel_is_unknown(broker: Broker, listen: Listen)
     assert listen(broker).replay("a", after="order-7").gone == {"a"}
 
 
+def test_an_own_id_of_an_enum_is_its_value(broker: Broker, listen: Listen) -> None:
+    """Text that is an enum's member is published as its value, whatever its name."""
+    ear = listen(broker, "red")
+
+    broker.publish(check_channel(Colour.RED), Event(Colour.RED, type=Colour.RED, id=Colour.RED))
+
+    ear.wait_heard(1)
+    assert ear.heard[0].channel == "red"
+    assert ear.heard[0].frame == b"event: red\ndata: red\nid: red\n\n"
+
+
 # ---- what is gone
 
 
-@pytest.mark.parametrize(
-    "unknown", ["", "nonsense", "-", "ż", "0" * 300, "a-1", "1-1", "00000000-5", "\0", "%", "'"]
-)
-def test_an_unknown_id_means_that_something_is_gone(
+@pytest.mark.parametrize("unknown", UNKNOWN, ids=range(len(UNKNOWN)))
+def test_after_an_unknown_id_comes_what_is_there(
     broker: Broker, listen: Listen, unknown: str
 ) -> None:
-    """For an id that the log can't place, every channel of the reader is reported, and no event."""
+    """For an id that the log can't place, every channel is reported, and what there is given."""
     publish(broker, "a", *numbered(3))
 
     replay = listen(broker).replay("a", "b", after=unknown)
 
+    assert broker.arrive(["a", "b"], unknown) == Missed()
     assert replay.gone == {"a", "b"}
-    assert not replay.entries
+    assert numbered(3) == data(replay.entries)
     assert not replay.more
 
 
 def test_after_an_unknown_id_the_reader_goes_on(broker: Broker, listen: Listen) -> None:
-    """The place that goes with "all is gone" is where the log stands now."""
+    """Who breaks off after the reset gets all of it again, and who has it, what is new."""
     publish(broker, "a", *numbered(3))
     ear = listen(broker)
     replay = ear.replay("a", after="nonsense")
     publish(broker, "a", "next")
 
-    for position in (replay.start, replay.position):
+    for position, missed in ((replay.start, numbered(3)), (replay.position, [])):
         resumed = ear.replay("a", after=position)
-        assert (["next"], frozenset()) == (data(resumed.entries), resumed.gone)
+        assert ([*missed, "next"], frozenset()) == (data(resumed.entries), resumed.gone)
+
+
+def test_after_an_unknown_id_come_pages(broker: Broker, listen: Listen) -> None:
+    """A reset for an id of nobody's costs a page at a time, like any other way back."""
+    publish(broker, "a", *numbered(MANY))
+
+    pages = listen(broker).replay_all("a", after="nonsense")
+
+    assert max(len(page.entries) for page in pages) <= 256
+    assert numbered(MANY) == data(list(chain.from_iterable(page.entries for page in pages)))
+    assert [bool(page.gone) for page in pages] == [True, *([False] * (len(pages) - 1))]
+
+
+def test_after_an_unknown_id_comes_no_more_than_the_history(store: Store, listen: Listen) -> None:
+    """An invented id gives nothing that the history's length and age exclude."""
+    broker = store.open(Retention(length=5, age_s=60))
+    publish(broker, "a", *numbered(20))
+    publish(broker, "b", "old")
+    store.clock.advance(61)
+    publish(broker, "b", "new")
+    ear = listen(broker)
+
+    assert data(ear.replay("b", after="nonsense").entries) == ["new"]
+    assert data(ear.replay("a", after="nonsense").entries) == []
 
 
 def test_a_position_from_the_future_is_unknown(broker: Broker, listen: Listen) -> None:
@@ -419,7 +504,8 @@ def test_a_position_from_the_future_is_unknown(broker: Broker, listen: Listen) -
     epoch, _, sequence = position.rpartition("-")
 
     for later in (int(sequence) + 1, 10**18, 9_999_999_999_999_999_999):
-        assert listen(broker).replay("a", after=f"{epoch}-{later}").gone == {"a"}
+        replay = listen(broker).replay("a", after=f"{epoch}-{later}")
+        assert (replay.gone, data(replay.entries)) == ({"a"}, ["x"])
 
 
 def test_a_position_of_another_log_is_unknown(store: Store, listen: Listen) -> None:
@@ -430,7 +516,7 @@ def test_a_position_of_another_log_is_unknown(store: Store, listen: Listen) -> N
     replay = listen(store.open()).replay("a", after=foreign[1])
 
     assert replay.gone == {"a"}
-    assert not replay.entries
+    assert numbered(5) == data(replay.entries)
 
 
 def test_only_so_many_events_are_kept(store: Store, listen: Listen) -> None:

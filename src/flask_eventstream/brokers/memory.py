@@ -7,16 +7,19 @@ stands here in its plainest form. A second process can neither publish here nor 
 from __future__ import annotations
 
 import asyncio
+import bisect
 import contextvars
+import itertools
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from flask_eventstream.brokers.broker import Inbox
 from flask_eventstream.event import Event
 from flask_eventstream.log.entries import (
+    PAGE,
     Entry,
     Kind,
     Missed,
@@ -42,12 +45,36 @@ class _Channel:
 
     entries: deque[tuple[float, Entry]] = field(default_factory=deque)
     """(when in seconds, entry), oldest first."""
+    own: dict[str, tuple[int, bool]] = field(default_factory=dict)
+    """For each own id among them its newest sequence, and whether it stood there before."""
     trimmed: int = 0
     """The greatest sequence that was removed."""
     ended: int = 0
     """The sequence of the end, 0 while the channel goes on."""
     touched_s: float = 0.0
     """When the last entry came."""
+
+    def append(self, entry: Entry, now_s: float) -> None:
+        """Take a new entry."""
+        self.ended = entry.sequence if entry.kind is Kind.END else 0
+        self.touched_s = now_s
+        self.entries.append((now_s, entry))
+        if entry.event and entry.event.id:
+            self.own[entry.event.id] = (entry.sequence, entry.event.id in self.own)
+
+    def trim(self, *, length: int, expired_s: float) -> None:
+        """Remove what readers may not get any more."""
+        while self.entries and (len(self.entries) > length or self.entries[0][0] < expired_s):
+            removed = self.entries.popleft()[1]
+            self.trimmed = removed.sequence
+            own_id = removed.event.id if removed.event else None
+            if own_id and self.own[own_id][0] == removed.sequence:
+                del self.own[own_id]
+
+    def after(self, sequence: int) -> Iterator[Entry]:
+        """The entries of a page, and one more."""
+        first = bisect.bisect_right(self.entries, sequence, key=lambda item: item[1].sequence)
+        return (entry for _, entry in itertools.islice(self.entries, first, first + PAGE + 1))
 
 
 class MemoryBroker:
@@ -119,15 +146,15 @@ class MemoryBroker:
             if after is None:
                 return Replay.nothing(head, self._position(head), ended=ended)
             start = self._sequence_of(channels, after)
-            if start is None:
-                return Replay.nothing(head, self._position(head), gone=channels, ended=ended)
             gone: set[str] = set()
+            if start is None:  # nobody knows what this reader has: it is given what there is
+                start, gone = 0, set(channels)
             found: list[Entry] = []
             for name in channels:
                 log = self._channels.get(name)
                 if log is not None:
                     self._trim(log)
-                    found += [entry for _, entry in log.entries if entry.sequence > start]
+                    found += log.after(start)
                 if start < (log.trimmed if log else self._floor):
                     gone.add(name)
             found.sort(key=lambda entry: entry.sequence)
@@ -148,24 +175,20 @@ class MemoryBroker:
             log = self._channels.setdefault(channel, _Channel())
             self._sequence += 1
             entry = Entry(channel, self._sequence, self._position(self._sequence), event, kind)
-            log.ended = self._sequence if kind is Kind.END else 0
-            log.touched_s = self._clock()
-            log.entries.append((log.touched_s, entry))
+            log.append(entry, self._clock())
             self._trim(log)
             if self._sequence % _FORGET_EVERY == 0:
                 self._forget_channels()
             # Inside the lock, so that every listener hears in the order of the log. It only
             # appends to a deque and wakes a loop; it calls nothing of anybody else's.
-            for listener in self._listeners:
-                listener.post(entry)
+            for listener in tuple(self._listeners):
+                if not listener.post(entry):
+                    self._listeners.discard(listener)
         return (event.id if event else None) or entry.position
 
     def _trim(self, log: _Channel) -> None:
-        expired = self._clock() - self._retention.age_s
-        while log.entries and (
-            len(log.entries) > self._retention.length or log.entries[0][0] < expired
-        ):
-            log.trimmed = log.entries.popleft()[1].sequence
+        retention = self._retention
+        log.trim(length=retention.length, expired_s=self._clock() - retention.age_s)
 
     def _forget_channels(self) -> None:
         before_s = self._clock() - self._retention.forget_s
@@ -184,15 +207,14 @@ class MemoryBroker:
 
     def _sequence_of(self, channels: Collection[str], after: str) -> int | None:
         """Where a last event ID stands in the log, or None where nobody can tell."""
-        logs = [self._channels[name] for name in channels if name in self._channels]
-        entries = (entry for log in logs for _, entry in log.entries)
-        own = [e.sequence for e in entries if e.event and e.event.id == after]
-        if own:
-            return max(own)
         position = Position.parse(after)
-        if position and position.epoch == self._epoch and position.sequence <= self._sequence:
-            return position.sequence
-        return None
+        if position is None:
+            logs = [self._channels[name] for name in channels if name in self._channels]
+            places = [log.own[after] for log in logs if after in log.own]
+            # An id that stands there twice, or stood there before, may be either of its events.
+            return places[0][0] if len(places) == 1 and not places[0][1] else None
+        is_known = position.epoch == self._epoch and position.sequence <= self._sequence
+        return position.sequence if is_known else None
 
 
 class _MemoryListener:
@@ -231,14 +253,18 @@ class _MemoryListener:
         self._broker.forget(self)
         self._channels.clear()
 
-    def post(self, entry: Entry) -> None:
-        """Take an entry and wake the loop. Any thread."""
+    def post(self, entry: Entry) -> bool:
+        """Take an entry and wake the loop; False where that is closed. Any thread."""
         # Append, then look: the other way round the loop may empty the deque in between, and
         # nobody would wake it again.
         self._posted.append(entry)
         if len(self._posted) == 1:
             # An empty context: the publishing request's own would live as long as the callback.
-            self._loop.call_soon_threadsafe(self._deliver, context=contextvars.Context())
+            try:
+                self._loop.call_soon_threadsafe(self._deliver, context=contextvars.Context())
+            except RuntimeError:
+                return False
+        return True
 
     def _deliver(self) -> None:
         entries = []

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 __all__ = ["After", "Earliest", "Now", "Position", "Start", "compose", "decompose"]
 
-_FORM = re.compile(r"([a-z0-9]{8,16})-(0|[1-9][0-9]{0,18})", re.ASCII)
+_FORM = re.compile(r"([0-9a-f]{8})-(0|[1-9][0-9]{0,18})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
