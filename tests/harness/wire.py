@@ -48,6 +48,11 @@ class Wire(Leaves):
         self._socket.settimeout(TIMEOUT_S)
         self._socket.sendall("".join(f"{line}\r\n" for line in lines).encode("latin-1"))
 
+    def send_bytes(self, content: bytes) -> None:
+        """Send bytes as they are, such as a body or a part of one."""
+        self._socket.settimeout(TIMEOUT_S)
+        self._socket.sendall(content)
+
     def request(self, url: str, method: str = "GET", version: str = "HTTP/1.1") -> None:
         """Send a request without a body for the path and query of `url`."""
         self.send(request_line(url, method, version), "Host: localhost", "")

@@ -34,7 +34,11 @@ class Pump:
         self._source = source
         self._to_event = to_event
         self._started = False
-        ours, self._socket = socket.socketpair()
+        try:
+            ours, self._socket = socket.socketpair()
+        except OSError:
+            close_source(source)
+            raise
         self._socket.settimeout(None)  # whatever socket.setdefaulttimeout was told
         self.hub_end = raw_socket(ours)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+import time
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from harness.streams import Reader
 from harness.waiting import wait_until
-from harness.wire import Wire
+from harness.wire import Wire, request_line
 from live.servers.kinds import HANDED_OFF, LIVE, Kind
 from live.site import Site, run_site
 
@@ -82,3 +84,89 @@ def test_a_status_of_after_request(site: Site, channel: str) -> None:
         assert reader.status == 403
         assert b"secret" not in reader.raw
     assert site.stats()["opened"] == opened
+
+
+# ---- bodies of requests
+
+SIZES = [0, 12, 200_000, 5_000_000]
+
+
+def head_of(path: str, *lines: str) -> list[str]:
+    return [request_line(path, "POST"), "Host: localhost", *lines, ""]
+
+
+def events_of(wire: Wire) -> list[bytes]:
+    """The data of all events of a stream, up to its end."""
+    return re.findall(rb"data: (.*)\n", wire.read_to_end())
+
+
+def answer_to(site: Site, path: str, size: int, *, chunked: bool = False) -> list[bytes]:
+    """What a view answers to a body that comes a moment after the head."""
+    url = f"{site.url}{path}"
+    framing = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {size}"
+    with Wire(url) as wire:
+        wire.send(*head_of(url, framing))
+        time.sleep(0.1)  # so that it does not come along with the head
+        body = b"x" * size
+        wire.send_bytes(b"%x\r\n%b\r\n0\r\n\r\n" % (size, body) if chunked else body)
+        return events_of(wire)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_body_that_is_read_late(site: Site, size: int) -> None:
+    """A generator that asks for its request's body when the stream is open gets all of it."""
+    assert answer_to(site, "/lengths", size) == [b"%d" % size, b""]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_body_that_nobody_reads(site: Site, size: int) -> None:
+    """A body that nobody reads does no harm to the stream that answers."""
+    assert answer_to(site, "/deaf", size) == [b"0", b"1", b"2"]
+
+
+@pytest.mark.parametrize("size", [12, 5_000_000])
+def test_a_body_in_chunks(site: Site, size: int) -> None:
+    """A body in chunks is read late as well, on every server that decodes them."""
+    if site.server.kind.startswith("uwsgi"):
+        pytest.skip("uWSGI leaves chunks to applications that call functions of its own")
+
+    assert answer_to(site, "/lengths", size, chunked=True) == [b"%d" % size, b""]
+
+
+@pytest.mark.parametrize("path", ["/lengths", "/deaf"])
+def test_a_client_that_waits_to_be_asked(site: Site, path: str) -> None:
+    """A body that waits for `100 Continue` is asked for before the stream opens, or not at all."""
+    url = f"{site.url}{path}"
+    with Wire(url) as wire:
+        wire.send(*head_of(url, "Content-Length: 12", "Expect: 100-continue"))
+        if not site.server.kind.startswith("uwsgi"):
+            wire.read_until(b"HTTP/1.1 100 Continue\r\n\r\n")
+        wire.send_bytes(b"x" * 12)
+        got = events_of(wire)
+
+        assert b"HTTP/1.1 100" not in wire.received.partition(b"HTTP/1.1 200")[2]
+        assert got == ([b"12", b""] if path == "/lengths" else [b"0", b"1", b"2"])
+
+
+PATIENCE_S = 10
+SLOW = ["gunicorn-sync", "gunicorn-gevent", "werkzeug-unthreaded", "cheroot"]
+
+
+@pytest.mark.parametrize("trickles", [False, True])
+@pytest.mark.parametrize("kind", SLOW)
+def test_a_body_that_never_comes(kind: str, launch: Callable[..., Site], *, trickles: bool) -> None:
+    """A body that does not come, or comes too slowly, is given up: 408, and the worker is free."""
+    site = launch(Kind(kind), app="demanding:app")
+    url = f"{site.url}/lengths"
+    with Wire(url) as wire:
+        began = time.monotonic()
+        wire.send(*head_of(url, "Content-Length: 1000"))
+        while trickles and time.monotonic() - began < PATIENCE_S - 1:
+            wire.send_bytes(b"x")
+            time.sleep(0.5)
+        head = wire.read_until(b"\r\n\r\n", within_s=PATIENCE_S * 2)
+
+        assert head.split()[1] == b"408"
+        assert b"came too slowly" in wire.read_to_end()
+    site.ping()
+    site.wait_streams(0)

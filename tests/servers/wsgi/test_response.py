@@ -6,6 +6,7 @@ import errno
 import json
 import logging
 import os
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -25,13 +26,15 @@ from flask import (
 
 from flask_eventstream import Event, EventStream
 from flask_eventstream.hub.adoption import Adoption
+from flask_eventstream.servers import pump
 from flask_eventstream.servers.wsgi import response as wsgi
 from harness.hand_server import HandServer, Page
 from harness.process import descriptors
 from harness.waiting import Deadline, wait_until
 
 PREAMBLE = b"retry: 3000\n:\n"
-SENT_AWAY = b"retry: 3000\n:\n"
+SENT_AWAY = re.compile(rb"retry: ([0-9]+)\n:\n")
+SENT_AWAY_MS = range(100, 3101)
 ROUNDS = 50
 
 
@@ -60,6 +63,12 @@ def server(app: Flask) -> HandServer:
 def route(app: Flask, events: EventStream, source: Callable[[], Any], path: str = "/own") -> None:
     """Let a path of the application answer with an iterable."""
     app.add_url_rule(path, path, lambda: events.response(source()))
+
+
+def was_sent_away(body: bytes) -> bool:
+    """Whether a body is a retry, at a time that is the client's own, and nothing else."""
+    match = SENT_AWAY.fullmatch(body)
+    return match is not None and int(match[1]) in SENT_AWAY_MS
 
 
 # ---- handed off
@@ -264,7 +273,7 @@ def test_without_descriptors_the_client_is_sent_away(
 
             assert page.response.status == 200
             assert page.headers["content-type"].startswith("text/event-stream")
-            assert page.body == SENT_AWAY
+            assert was_sent_away(page.body)
 
     assert caplog.messages == [
         "A stream was sent away, no descriptor is left (Too many open files): raise ulimit -n"
@@ -322,8 +331,43 @@ def test_a_process_that_goes_down_meanwhile(
 
         assert page.response.status == 200
         assert page.headers["connection"] == "keep-alive"
-        assert page.body == SENT_AWAY
+        assert was_sent_away(page.body)
     assert wsgi.hub_thread().fds == set()
+
+
+@pytest.mark.parametrize("target", ["hub_thread", "Pump"])
+def test_an_iterable_that_can_not_be_run_is_closed(
+    app: Flask, events: EventStream, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    """An iterable is closed where no thread can be had for it, and where no descriptor is left."""
+    source = Watched("x")()
+    next(source)
+    failures: dict[str, Exception] = {
+        "hub_thread": RuntimeError("can't start new thread"),
+        "Pump": OSError(errno.EMFILE, "Too many open files"),
+    }
+
+    def no_more(*_: object) -> None:
+        raise failures[target]
+
+    where = wsgi if target == "hub_thread" else pump.socket
+    monkeypatch.setattr(where, "hub_thread" if where is wsgi else "socketpair", no_more)
+    route(app, events, lambda: source)
+    with app.test_client().get("/own") as response:
+        assert was_sent_away(response.data)
+
+    assert source.gi_frame is None
+
+
+def test_clients_that_are_sent_away_come_back_one_by_one(app: Flask) -> None:
+    """Each client that is sent away is told a time of its own."""
+    told = set()
+    with Held(app):
+        for _ in range(10):
+            with Held(app) as held:
+                told.add(held.rest().parser.retry)
+
+    assert len(told) > 1
 
 
 # ---- an application's own iterable, handed off
@@ -630,9 +674,7 @@ def sent_away(app: Flask, **environ: Any) -> bool:
     """Whether a stream that comes now is sent away."""
     with Held(app, environ_overrides=environ) as held:
         held.until(lambda page: page.parser.comments, "the first byte")
-        if held.page.body != SENT_AWAY:
-            return False
-        return next(held._chunks, None) is None
+        return next(held._chunks, None) is None and was_sent_away(held.page.body)
 
 
 def test_a_held_stream_is_the_same_stream(app: Flask, events: EventStream) -> None:
@@ -907,7 +949,7 @@ def test_an_iterable_that_is_sent_away_is_closed(app: Flask, events: EventStream
     with Held(app), Held(app, "/own") as held:
         page = held.rest()
 
-        assert page.body == SENT_AWAY
+        assert was_sent_away(page.body)
 
     assert closed == [True]
 

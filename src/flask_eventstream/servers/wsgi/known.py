@@ -232,6 +232,7 @@ class Identified:
     """The server of one request, as far as it is known, and what can be asked of it."""
 
     environ: dict[str, Any]
+    start_response: Any
     server: Server | None
     owner: Any
     """What the server's ``start_response`` belongs to; ``None`` where middleware hides it."""
@@ -321,7 +322,7 @@ class Identified:
 def identify(environ: dict[str, Any], start_response: Any) -> Identified:
     """Look the server of a request up. Never raises."""
     server = next((server for server in SERVERS if server.matches(environ)), None)
-    return Identified(environ, server, _owner(start_response))
+    return Identified(environ, start_response, server, _owner(start_response))
 
 
 def _owner(start_response: Any, depth: int = _MOST_WRAPPERS) -> Any:

@@ -11,7 +11,9 @@ from __future__ import annotations
 import _socket
 import contextlib
 import errno
-from collections.abc import Callable, Iterable, Mapping
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +23,7 @@ from flask_eventstream.hub.request import StreamRequest
 from flask_eventstream.hub.thread import HubThread, can_run, hub_thread
 from flask_eventstream.servers.diagnosis import diagnose
 from flask_eventstream.servers.pump import Pump, close_source
+from flask_eventstream.servers.wsgi.body import BodyLost, keep_environ, take_in
 from flask_eventstream.servers.wsgi.held import Held
 from flask_eventstream.servers.wsgi.known import Client, Identified, identify
 from flask_eventstream.servers.wsgi.swap import swap, swap_back
@@ -33,6 +36,9 @@ __all__ = ["EventStreamResponse", "Opening"]
 _USER_TIMEOUT_MS = 30_000
 
 _HTTP_OK = 200
+
+#: The least that a client which is sent away waits; beyond it a random part of SSE_RETRY_MS.
+_LEAST_RETRY_MS = 100
 
 _NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
 
@@ -72,69 +78,85 @@ class EventStreamResponse:
             self.headers.pop(name, None)  # type: ignore[attr-defined]
         self._say(environ)
         # An answer that was made another one by `after_request` is an ordinary answer.
-        refused = self.status_code != _HTTP_OK  # type: ignore[attr-defined]
+        refused = self.status_code != _HTTP_OK
         if refused or environ["REQUEST_METHOD"] == "HEAD":
             close_source(self.opening.source)
             return self._respond(environ, start_response)
+        server = identify(environ, start_response)
         try:
-            return self._open(environ, start_response)
+            return self._open(server)
         except _Busy as error:
-            self._say(environ, sent_away=str(error))
-            self.opening.state.say_once("A stream was sent away: %s", error)
+            self._send_away(environ, "A stream was sent away: %s", str(error))
+        except BodyLost as error:
+            self._answer(error.status, str(error))
+            server.leave_connection()
         except OSError as error:
             if error.errno not in _NO_DESCRIPTOR:
                 raise
-            self._say(environ, sent_away="no descriptor is left: raise ulimit -n")
             text = "A stream was sent away, no descriptor is left (%s): raise ulimit -n"
-            self.opening.state.say_once(text, error.strerror)
-        self.response = [encode_retry(self.opening.state.config.retry_ms) + COMMENT]
+            self._send_away(environ, text, error.strerror)
         return self._respond(environ, start_response)
 
-    def _open(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    def _send_away(self, environ: Mapping[str, Any], text: str, detail: str | None) -> None:
+        """Let the client come back, at a time of its own."""
+        self.opening.state.say_once(text, detail)
+        self._say(environ, sent_away=(text % detail).removeprefix("A stream was sent away: "))
+        retry_ms = _LEAST_RETRY_MS + self.opening.state.config.retry_ms * random.random()  # noqa: S311  a spread
+        self.response = [encode_retry(int(retry_ms)) + COMMENT]
+
+    def _answer(self, status: int, text: str) -> None:
+        self.status_code = status
+        self.headers["Content-Type"] = "text/plain; charset=utf-8"  # type: ignore[attr-defined]
+        self.response = [text.encode()]
+
+    def _open(self, server: Identified) -> Iterable[bytes]:
         """Open the stream, or raise before anything was changed."""
-        slot = _slot(environ)
-        if slot is not None:
-            return self._leave(slot, environ, start_response)
-        server = identify(environ, start_response)
-        why = server.why_no_hub()
-        if why is not None:
-            raise _Busy(why)
-        try:
-            run = hub_thread()
-        except RuntimeError as error:
-            raise _Busy(str(error)) from error
         source = self.opening.source
         pump = None if source is None else Pump(source, self.opening.to_event)
-        client = self._client(server)
-        self._say(environ, uvloop=type(run.loop).__module__.startswith("uvloop"))
         try:
-            if isinstance(client, Client):
-                return self._hand_off(run, client, pump, server, start_response)
-            return self._hold(run, client, pump, server, start_response)
+            if pump is not None:
+                keep_environ(server.environ)
+            slot = _slot(server.environ)
+            if slot is not None:
+                return self._leave(slot, pump, server)
+            return self._hand_off_or_hold(pump, server)
         except BaseException:
             if pump is not None:
                 pump.stop()
             raise
 
-    def _leave(self, slot: Slot, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    def _leave(self, slot: Slot, pump: Pump | None, server: Identified) -> Iterable[bytes]:
         """Leave the stream to the ASGI side, which called us, and say the head, which it keeps."""
-        opening = self.opening
-        pump = None if opening.source is None else Pump(opening.source, opening.to_event)
-        headers = self.get_wsgi_headers(environ)  # type: ignore[attr-defined]
+        take_in(server.environ)
+        headers = self.get_wsgi_headers(server.environ)  # type: ignore[attr-defined]
         if pump is not None:
-            try:
+            with _busy_if_it_can_not():
                 pump.start()
-            except BaseException:
-                pump.stop()
-                raise
-        slot.state = opening.state
+        slot.state = self.opening.state
         slot.adoption = self._adoption(
             slot.connection,
             pump=pump,
             callbacks=getattr(self, "_on_close", []),
         )
-        start_response(self.status, headers.to_wsgi_list())  # type: ignore[attr-defined]
+        server.start_response(self.status, headers.to_wsgi_list())  # type: ignore[attr-defined]
         return ()
+
+    def _hand_off_or_hold(self, pump: Pump | None, server: Identified) -> Iterable[bytes]:
+        why = server.why_no_hub()
+        if why is not None:
+            raise _Busy(why)
+        with _busy_if_it_can_not():
+            run = hub_thread()
+        self._say(server.environ, uvloop=type(run.loop).__module__.startswith("uvloop"))
+        client = self._client(server)
+        if not isinstance(client, Client):
+            take_in(server.environ)
+            return self._hold(run, "each", client, pump, server)
+        with _busy_if_it_can_not():
+            left = take_in(server.environ, client, run)
+        if left is not None:
+            return self._hold(run, "this", left, pump, server)
+        return self._hand_off(run, client, pump, server)
 
     def _client(self, server: Identified) -> Client | str:
         """The connection to hand off, or why there is none."""
@@ -146,48 +168,33 @@ class EventStreamResponse:
         return found if isinstance(found, Client) else found.why
 
     def _hand_off(
-        self,
-        run: HubThread,
-        client: Client,
-        pump: Pump | None,
-        server: Identified,
-        start_response: Any,
+        self, run: HubThread, client: Client, pump: Pump | None, server: Identified
     ) -> Iterable[bytes]:
         headers = self.get_wsgi_headers(server.environ)  # type: ignore[attr-defined]
         if pump is not None:
-            pump.start()
+            with _busy_if_it_can_not():
+                pump.start()
         connection, sink = swap(client)
         run.fds.add(connection.fileno())
         try:
             _set_options(connection)
             # Before the server writes: a head or a body of any size, which middleware may add to
             # ours, is then read by the hub, and never fills the pair.
-            self._give(
-                run,
-                connection,
-                sink=sink,
-                pump=pump,
-                chunks=server.may_chunk(),
-            )
+            self._give(run, connection, sink=sink, pump=pump, chunks=server.may_chunk())
         except BaseException:
             run.fds.discard(connection.fileno())
             swap_back(client, connection)
             sink.close()
             raise
-        start_response(self.status, headers.to_wsgi_list())  # type: ignore[attr-defined]
+        server.start_response(self.status, headers.to_wsgi_list())  # type: ignore[attr-defined]
         server.leave_connection()
         return ()
 
     def _hold(
-        self,
-        run: HubThread,
-        why: str,
-        pump: Pump | None,
-        server: Identified,
-        start_response: Any,
+        self, run: HubThread, which: str, why: str, pump: Pump | None, server: Identified
     ) -> Iterable[bytes]:
         state = self.opening.state
-        text = "%s: each stream holds a worker thread, because %s"
+        text = f"%s: {which} stream holds a worker thread, because %s"
         state.say_once(text, server.environ.get("SERVER_SOFTWARE") or "This server", why)
         threads = server.count_threads()
         lifetime_s = state.config.stream_lifetime_s or _HELD_LIFETIME_S
@@ -207,7 +214,7 @@ class EventStreamResponse:
             held.close()
             raise
         self.response = held  # type: ignore[assignment]  # Werkzeug's, which takes any iterable
-        return self._respond(server.environ, start_response)
+        return self._respond(server.environ, server.start_response)
 
     def _give(
         self,
@@ -229,10 +236,11 @@ class EventStreamResponse:
             callbacks=getattr(self, "_on_close", []) if sink is not None else [],
         )
         try:
-            run.call(self.opening.state.adopt, run, adoption)
-        except RuntimeError as error:
+            with _busy_if_it_can_not():
+                run.call(self.opening.state.adopt, run, adoption)
+        except _Busy:
             self.opening.state.callbacks.forget(adoption.request.reader)
-            raise _Busy(str(error)) from error
+            raise
 
     def _adoption(
         self,
@@ -268,6 +276,15 @@ class EventStreamResponse:
 
 class _Busy(Exception):
     """The stream can't be opened now; its client shall come back."""
+
+
+@contextmanager
+def _busy_if_it_can_not() -> Iterator[None]:
+    """Where no thread can be had, or the process is going down."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise _Busy(str(error)) from error
 
 
 def _slot(environ: Mapping[str, Any]) -> Slot | None:
