@@ -6,10 +6,12 @@ import functools
 import gc
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
 from flask import Blueprint, Flask, Response, abort, current_app, request
+from werkzeug.test import create_environ
 
 from flask_eventstream import EventStream, sse
 from flask_eventstream.app.guards import Guards
@@ -199,6 +201,35 @@ def test_a_guard_is_asked_once_in_a_request(path: str) -> None:
     assert asked == [path, path]
 
 
+def test_a_guard_that_is_registered_twice_is_asked_once() -> None:
+    """A function is one guard, however often it is registered."""
+    app = an_app()
+    events = EventStream(app)
+    asked: list[int] = []
+
+    def count() -> None:
+        asked.append(1)
+
+    events.before_request(events.before_request(count))
+    status(app)
+
+    assert asked == [1]
+
+
+def test_a_request_made_of_anothers_environment_is_asked_again() -> None:
+    """Who passed once has not passed for a second request, whatever that was made of."""
+    app = an_app()
+    events = EventStream(app)
+    asked: list[int] = []
+    events.before_request(lambda: asked.append(1))
+    environ = create_environ("/stream", method="HEAD")
+    for _ in range(2):
+        with closing(app(environ, lambda *_: None)):  # type: ignore[arg-type, call-overload]
+            pass
+
+    assert asked == [1, 1]
+
+
 def test_a_guard_that_refused_is_asked_again() -> None:
     """A view that tries twice in one request is refused twice."""
     app = an_app()
@@ -369,6 +400,45 @@ def test_an_application_without_its_own_is_guarded_too() -> None:
     assert (first.asked, second.asked) == ([], ["third"])
 
 
+def test_an_application_without_its_own_is_asked_all_of_another() -> None:
+    """Where a factory made several guards of the same code, an application without is asked all."""
+    asked: list[str] = []
+
+    def create(name: str) -> None:
+        app = an_app(name)
+        app.register_blueprint(sse)
+        for each in "ab":
+            sse.before_request(lambda each=each: asked.append(f"{name} {each}"))  # type: ignore[misc]
+
+    create("first")
+    create("second")
+    app, _ = create_app("third", None)
+    status(app)
+
+    assert asked == ["second a", "second b"]
+
+
+def test_what_one_decorator_made_is_not_one_guard() -> None:
+    """Different guards under the same decorator do not take each other's place."""
+    asked: list[str] = []
+
+    def counted(function: Callable[[], None]) -> Callable[[], None]:
+        return functools.wraps(function)(lambda: function())  # noqa: PLW0108
+
+    def create(name: str, guard: Callable[[], None]) -> Flask:
+        app = an_app(name)
+        app.register_blueprint(sse)
+        sse.before_request(counted(guard))
+        return app
+
+    first = create("first", lambda: asked.append("one"))
+    second = create("second", lambda: asked.append("other"))
+    status(first)
+    status(second)
+
+    assert asked == ["one", "other", "one", "other"]
+
+
 def test_a_guard_of_no_factory_is_asked_everywhere() -> None:
     """A function of a module, registered by each factory, is asked once, and everywhere."""
     asked: list[str] = []
@@ -390,16 +460,20 @@ def test_a_guard_of_no_factory_is_asked_everywhere() -> None:
     assert asked == ["0", "1", "2"]
 
 
-def test_where_two_applications_are_at_hand_all_are_guarded() -> None:
-    """A function that makes two applications makes its guard for both, and for later ones."""
-    first, second = an_app("first"), an_app("second")
-    for app in (first, second):
-        app.register_blueprint(sse)
-    for answer in (401, 403):
-        sse.before_request(lambda answer=answer: abort(answer))  # type: ignore[misc]
-    later, _ = create_app("later", None)
+def test_a_guard_for_two_applications_is_asked_in_both() -> None:
+    """A guard beside two applications belongs to neither, so no later one takes its place."""
 
-    assert [status(app) for app in (first, second, later)] == [401, 401, 401]
+    def create(answer: int) -> tuple[Flask, Flask]:
+        first, second = an_app("first"), an_app("second")
+        first.register_blueprint(sse)
+        second.register_blueprint(sse)
+        sse.before_request(lambda: abort(answer) if request.args["as"] == str(answer) else None)
+        return first, second
+
+    apps = [*create(401), *create(403)]
+
+    for app in apps:
+        assert [status(app, f"/stream?as={each}") for each in (401, 403, 5)] == [401, 403, 200]
 
 
 def test_one_guard_for_all_in_the_factory_of_one() -> None:
