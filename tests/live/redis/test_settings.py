@@ -75,7 +75,7 @@ def test_an_application_uses_what_it_is_told(
     events = EventStream(app)
     with app.app_context():
         events.publish("x", channel="a")
-        events.service().broker.close()
+        events._state().broker.close()
 
     assert server.ask("XLEN", "sse:events:{a}") == 1
 
