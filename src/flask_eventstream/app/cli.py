@@ -28,7 +28,8 @@ __all__ = ["group"]
 group = AppGroup("sse", help="Publish and watch server-sent events.")
 
 #: What ends a command in a terminal that is closed, and under systemd and in containers.
-_ENDINGS = (signal.SIGTERM, signal.SIGHUP)
+#: Windows has no SIGHUP.
+_ENDINGS = (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
 
 _name_option = click.option(
     "--name", default=None, help="Which EventStream, by its name, where the app has several."
