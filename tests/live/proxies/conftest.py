@@ -1,0 +1,5 @@
+"""The folder of a deployed application, as for the servers."""
+
+from live.servers.conftest import folder
+
+__all__ = ["folder"]
