@@ -130,6 +130,40 @@ def test_an_ended_channel_is_204(site: Site, channel: str) -> None:
         assert reader.status == 204
 
 
+def test_bodies_that_do_not_come_hold_no_thread(site: Site) -> None:
+    """Beside twenty clients that announce a body and send none, two threads answer the others."""
+    with ExitStack() as stack:
+        for _ in range(20):
+            wire = stack.enter_context(Wire(site.url))
+            wire.send("POST /count HTTP/1.1", "Host: localhost", "Content-Length: 9", "")
+        assert_answers_at_once(site)
+
+        wire.send("12345678")  # and the line's end: one byte too many, which is nobody's
+        wire.read_until(b"counted 9")
+
+
+def test_large_bodies_arrive(site: Site) -> None:
+    """A body that does not lie in memory arrives whole, announced or in chunks."""
+    body = "x" * 300_000
+
+    assert post(f"{site.url}/count", body.encode()).text == "counted 300000"
+    with Wire(site.url) as wire:
+        wire.send("POST /count HTTP/1.1", "Host: localhost", "Transfer-Encoding: chunked", "")
+        wire.send(f"{len(body):x}", body, "0", "")
+        wire.read_until(b"counted 300000")
+
+
+def test_ambiguous_headers_are_dropped(site: Site) -> None:
+    """A header with an underscore, which a proxy lets pass, stands for none without."""
+    with Wire(site.url) as wire:
+        wire.send("GET /headers HTTP/1.1", "Host: localhost", "X_Forwarded_User: admin")
+        wire.send("X-Other: kept", "Connection: close", "")
+        answer = wire.read_until(b"}").lower()
+
+    assert b"kept" in answer
+    assert b"admin" not in answer
+
+
 def test_other_answers_pass(site: Site, channel: str) -> None:
     """POST to a stream is 405, a path that is not there 404, a bad channel 400."""
     assert post(site.stream_url(channel)).status == 405

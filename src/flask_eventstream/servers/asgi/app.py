@@ -10,8 +10,7 @@ All of it belongs to the server's loop.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from typing import Any
 
 try:
@@ -21,13 +20,14 @@ except ImportError as error:
         "flask_eventstream.asgi needs a2wsgi: pip install 'flask-eventstream[asgi]'"
     ) from error
 
-from flask_eventstream.servers.asgi.home import AsgiHome, not_for_children, stop_handler
+from flask_eventstream.servers.asgi.body import BodyLate, ClientLeft, RequestBody
+from flask_eventstream.servers.asgi.home import home_here, not_for_children
 from flask_eventstream.servers.asgi.known import (
     find_backlog,
     find_break_off,
-    find_signs,
     find_transport,
 )
+from flask_eventstream.servers.asgi.signals import find_signs, stop_handler
 from flask_eventstream.servers.asgi.transport import AsgiTransport, Message, Receive, Send
 from flask_eventstream.state import SLOT, Slot
 
@@ -37,6 +37,9 @@ Scope = MutableMapping[str, Any]
 Wsgi = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 _HTTP_OK = 200
+
+#: The rest of the body may come after it, and is no request.
+_LAST_ANSWER = [(b"content-type", b"text/plain; charset=utf-8"), (b"connection", b"close")]
 
 _OF_THE_BODY = (b"content-encoding", b"content-length")
 
@@ -48,7 +51,10 @@ class EventStreamASGI:
 
         asgi = EventStreamASGI(app)  # uvicorn shop:asgi
 
-    Requests run on threads, streams on the server's loop, so that streams hold no thread.
+    Requests run on threads, streams on the server's loop, so that streams hold no thread. A body is
+    awaited before a thread is taken: what is larger than 64 KB lies in a file meanwhile, and what
+    is larger than the application's ``MAX_CONTENT_LENGTH`` is left to it, which refuses it. Headers
+    whose names have an underscore are dropped.
 
     Args:
         app: The application, or WSGI middleware around it.
@@ -61,7 +67,7 @@ class EventStreamASGI:
         # a2wsgi has its own, narrower types of the same things.
         wsgi: Any = app if only is None else _at(only, app)
         self._inner: Any = WSGIMiddleware(wsgi, workers=threads)
-        self._home: AsgiHome | None = None
+        self._config: Mapping[str, Any] = getattr(app, "config", {})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Called by the server for each request, and once for its own life."""
@@ -76,10 +82,25 @@ class EventStreamASGI:
         await receive()
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        await self._home_here().stop()
+        await home_here().stop()
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = RequestBody(scope, receive, max_bytes=self._config.get("MAX_CONTENT_LENGTH"))
+        try:
+            await body.take_in()
+            scope = {**scope, "headers": body.headers()}
+            await self._run(scope, body, receive, send)
+        except BodyLate:
+            await send({"type": "http.response.start", "status": 408, "headers": _LAST_ANSWER})
+            await send({"type": "http.response.body", "body": b"the body came too slowly\n"})
+        except ClientLeft:
+            pass  # nobody is there to be answered
+        finally:
+            body.close()
+
+    async def _run(self, scope: Scope, body: RequestBody, receive: Receive, send: Send) -> None:
+        """Run the application on a thread, and stay with the stream that it may leave."""
         transport = find_transport(receive, send)
         outlet = AsgiTransport(
             send,
@@ -87,45 +108,46 @@ class EventStreamASGI:
             backlog=find_backlog(scope, send),
         )
         slot = Slot(outlet)
-        status = 0
-        encoded = False  # by middleware, which has compressed the empty body that it was given
-
-        async def send_unless_stream(message: Message) -> None:
-            nonlocal status, encoded
-            status = message.get("status", status)
-            if slot.adoption is None or status != _HTTP_OK:
-                await send(message)
-            elif message["type"] == "http.response.start":
-                encoded = any(name.lower() == b"content-encoding" for name, _ in message["headers"])
-                outlet.head = {**message, "headers": list(_unframed(message["headers"]))}
-            elif message["type"] == "http.response.body" and not encoded:
-                outlet.write(message.get("body", b""))  # what middleware adds
-
-        async def receive_body() -> Message:
-            # a2wsgi wants a coroutine, and granian gives another awaitable.
-            return await receive()
-
+        answer = _Answer(slot, outlet, send)
         try:
-            await self._inner({**scope, SLOT: slot}, receive_body, send_unless_stream)
+            await self._inner({**scope, SLOT: slot}, body.receive, answer.send)
         except BaseException:
             outlet.lose()
             raise
         finally:
             if slot.adoption is not None and slot.state is not None:
-                if status != _HTTP_OK:
+                if answer.status != _HTTP_OK:
                     outlet.lose()  # middleware made another answer of it
-                self._home_here().adopt(
+                home_here().adopt(
                     slot.state, slot.adoption, find_signs(receive, send, stop_handler())
                 )
         if slot.adoption is not None:
             with not_for_children(transport):
                 await outlet.stay(receive)
 
-    def _home_here(self) -> AsgiHome:
-        loop = asyncio.get_running_loop()
-        if self._home is None or self._home.loop is not loop:
-            self._home = AsgiHome(loop)
-        return self._home
+
+class _Answer:
+    """What the application answers: sent as it comes, or kept for the stream that it left."""
+
+    def __init__(self, slot: Slot, outlet: AsgiTransport, send: Send) -> None:
+        self.status = 0
+        self._slot = slot
+        self._outlet = outlet
+        self._send = send
+        self._encoded = False
+        """By middleware, which has compressed the empty body that it was given."""
+
+    async def send(self, message: Message) -> None:
+        """What a2wsgi calls."""
+        self.status = message.get("status", self.status)
+        if self._slot.adoption is None or self.status != _HTTP_OK:
+            await self._send(message)
+        elif message["type"] == "http.response.start":
+            names = {name.lower() for name, _ in message["headers"]}
+            self._encoded = b"content-encoding" in names
+            self._outlet.head = {**message, "headers": list(_unframed(message["headers"]))}
+        elif message["type"] == "http.response.body" and not self._encoded:
+            self._outlet.write(message.get("body", b""))  # what middleware adds
 
 
 def _unframed(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:

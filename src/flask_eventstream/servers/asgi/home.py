@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,9 +13,10 @@ from typing import Any
 from flask_eventstream.hub.adoption import Adoption
 from flask_eventstream.hub.hub import Hub
 from flask_eventstream.process import register_at_fork
+from flask_eventstream.servers.asgi.signals import chain_signals
 from flask_eventstream.state import AppState
 
-__all__ = ["AsgiHome", "not_for_children", "stop_handler"]
+__all__ = ["AsgiHome", "home_here", "not_for_children"]
 
 #: Seconds for all streams to end when the server stops; servers have their own patience after it.
 _STOP_S = 1.0
@@ -24,8 +24,6 @@ _STOP_S = 1.0
 #: How often a server is looked at that may stop without a signal. Servers look at themselves as
 #: often (uvicorn 0.1 s, gunicorn 1 s).
 _LOOK_S = 0.1
-
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class AsgiHome:
@@ -44,12 +42,11 @@ class AsgiHome:
         self._look: asyncio.TimerHandle | None = None
         self._stopping: set[asyncio.Task[None]] = set()
         self._stopped = False
-        _HOMES.add(self)
 
     def adopt(self, state: AppState, adoption: Adoption, signs: list[Callable[[], bool]]) -> None:
         """Give a stream to its state's hub on this loop."""
         self._signs = self._signs or signs
-        _chain_signals()
+        chain_signals(_say_goodbye)
         state.adopt(self, adoption)
         if self._stopped:
             self.begin_stop()  # the hub may be a new one
@@ -79,8 +76,25 @@ class AsgiHome:
             self._look = self.loop.call_later(_LOOK_S, self._look_at_server)
 
 
-#: The homes of this process, for the signal handlers.
-_HOMES: weakref.WeakSet[AsgiHome] = weakref.WeakSet()
+#: The homes of this process. Each is made on its own loop, so no lock is needed.
+_HOMES: dict[asyncio.AbstractEventLoop, AsgiHome] = {}
+
+
+def home_here() -> AsgiHome:
+    """The home of the loop that runs here: one for all applications, however they are wrapped."""
+    loop = asyncio.get_running_loop()
+    home = _HOMES.get(loop)
+    if home is None:
+        for other in [each for each in list(_HOMES) if each.is_closed()]:
+            _HOMES.pop(other, None)
+        home = _HOMES[loop] = AsgiHome(loop)
+    return home
+
+
+def _say_goodbye() -> None:
+    for home in list(_HOMES.values()):
+        with contextlib.suppress(RuntimeError):  # its loop is closed
+            home.loop.call_soon_threadsafe(home.begin_stop)
 
 
 # ---- children
@@ -124,38 +138,3 @@ def _leave_streams() -> None:
 
 
 register_at_fork(after_in_child=_leave_streams)
-
-
-# ---- signals
-
-
-class _Chained:
-    """A server's own signal handler, with our goodbye before it."""
-
-    def __init__(self, before: Callable[[int, Any], object]) -> None:
-        self.before = before
-
-    def __call__(self, number: int, frame: Any) -> None:
-        for home in tuple(_HOMES):
-            with contextlib.suppress(RuntimeError):  # its loop is closed
-                home.loop.call_soon_threadsafe(home.begin_stop)
-        self.before(number, frame)
-
-
-def _chain_signals() -> None:
-    """Hear of the signals that stop a server when it does.
-
-    Done at the first stream: by then every server has set its handlers. Event loops set one, too,
-    and learn of signals by a descriptor as before. Off the main thread there are no signals.
-    """
-    for number in _STOP_SIGNALS:
-        before = signal.getsignal(number)
-        if callable(before) and not isinstance(before, _Chained):
-            with contextlib.suppress(ValueError):
-                signal.signal(number, _Chained(before))
-
-
-def stop_handler() -> Any:
-    """What the server set for SIGTERM."""
-    handler = signal.getsignal(signal.SIGTERM)
-    return handler.before if isinstance(handler, _Chained) else handler

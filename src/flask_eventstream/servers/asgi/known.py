@@ -1,4 +1,4 @@
-"""What ASGI servers show of themselves beside the protocol: connections, and signs that they stop.
+"""What ASGI servers show of their connections beside the protocol.
 
 What is looked for are attributes, never versions; where they are not found, only what is said there
 is missing.
@@ -11,37 +11,19 @@ import contextlib
 from collections.abc import Callable, MutableMapping
 from typing import Any
 
-__all__ = ["find_backlog", "find_break_off", "find_signs", "find_transport"]
+__all__ = ["dig", "find_backlog", "find_break_off", "find_transport"]
 
 #: RFC 9113, section 7: the stream is no longer needed.
 _HTTP2_CANCEL = 0x8
 
 
-def find_signs(receive: Any, send: Any, handler: Any) -> list[Callable[[], bool]]:
-    """Ways to ask this server whether it stops, also where no signal says so (``max_requests``).
-
-    ``handler`` is the server's own for SIGTERM.
-    """
-    signs: list[Callable[[], bool]] = []
-    hypercorn = _dig(send, "__self__", "context", "terminated", "is_set")
-    if hypercorn is not None:
-        signs.append(hypercorn)
-    gunicorn = _dig(receive, "__self__", "protocol", "worker")
-    if hasattr(gunicorn, "alive"):
-        signs.append(lambda: not gunicorn.alive)
-    uvicorn = _dig(handler, "__self__")
-    if hasattr(uvicorn, "servers"):
-        signs.append(lambda: not all(each.is_serving() for each in uvicorn.servers))
-    return signs
-
-
 def find_transport(receive: Any, send: Any) -> Any:
     """What a server writes to for this client, or ``None`` where it does not show it."""
-    uvicorn = _dig(send, "__self__", "transport")
-    gunicorn = _dig(receive, "__self__", "protocol", "transport")
+    uvicorn = dig(send, "__self__", "transport")
+    gunicorn = dig(receive, "__self__", "protocol", "transport")
     # HTTPStream of H11Protocol or H2Protocol of TCPServer.
     up = ("__self__", "send", "__self__", "send", "__self__")
-    return uvicorn or gunicorn or _dig(send, *up, "writer", "transport")
+    return uvicorn or gunicorn or dig(send, *up, "writer", "transport")
 
 
 def find_break_off(
@@ -52,8 +34,8 @@ def find_break_off(
     Without one the server is left with a response that its application did not complete.
     """
     if not scope["http_version"].startswith("1"):
-        return _reset(_dig(send, "__self__"))
-    found: Callable[[], object] | None = _dig(transport, "abort")
+        return _reset(dig(send, "__self__"))
+    found: Callable[[], object] | None = dig(transport, "abort")
     return found
 
 
@@ -63,17 +45,17 @@ def find_backlog(scope: MutableMapping[str, Any], send: Any) -> Callable[[], int
     Its ``send`` shall wait for a slow client there, but does not (0.18: a window of size zero wakes
     it up), and would take everything that is ever published.
     """
-    stream = _dig(send, "__self__")
-    buffers = _dig(stream, "send", "__self__", "stream_buffers")
+    stream = dig(send, "__self__")
+    buffers = dig(stream, "send", "__self__", "stream_buffers")
     if buffers is None or scope["http_version"].startswith("1"):
         return None
-    return lambda: len(_dig(buffers.get(stream.stream_id), "buffer") or b"")
+    return lambda: len(dig(buffers.get(stream.stream_id), "buffer") or b"")
 
 
 def _reset(stream: Any) -> Callable[[], object] | None:
     """Reset a stream of HTTP/2 in hypercorn, which would otherwise never tell the client."""
-    protocol = _dig(stream, "send", "__self__")
-    reset, flush = _dig(protocol, "connection", "reset_stream"), _dig(protocol, "_flush")
+    protocol = dig(stream, "send", "__self__")
+    reset, flush = dig(protocol, "connection", "reset_stream"), dig(protocol, "_flush")
     if reset is None or flush is None:
         return None
 
@@ -86,7 +68,7 @@ def _reset(stream: Any) -> Callable[[], object] | None:
     return lambda: loop.create_task(reset_now())
 
 
-def _dig(thing: Any, *names: str) -> Any:
+def dig(thing: Any, *names: str) -> Any:
     """An attribute of an attribute …, or ``None`` where there is none."""
     for name in names:
         thing = getattr(thing, name, None)

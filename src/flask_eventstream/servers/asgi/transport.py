@@ -102,7 +102,8 @@ class AsgiTransport(asyncio.Transport):
         return -1
 
     def detach(self) -> None:
-        """Nothing is ours to forget."""
+        """No stream took it: end the response in order, or its client would wait for ever."""
+        self.close()
 
     # ---- what the stream does: a transport
 
@@ -123,7 +124,7 @@ class AsgiTransport(asyncio.Transport):
 
     def close(self) -> None:
         """End the response when everything was sent."""
-        if not self._closing:
+        if not self._closing and not self._over.done():
             self._closing = True
             self._start_sending()
 

@@ -87,6 +87,16 @@ def numbers() -> Response:
     return events.response(count_to_six_for_ever())
 
 
+@app.post("/count")
+def count() -> str:
+    return f"counted {len(request.get_data())}"
+
+
+@app.get("/headers")
+def headers() -> dict[str, str]:
+    return dict(request.headers)
+
+
 @app.get("/three")
 def three() -> Response:
     return events.response(iter([1, 2, 3]))
