@@ -332,6 +332,21 @@ def test_the_generator_streams(copied: Path) -> None:
     assert text.endswith("event: done\ndata: \n\n")
 
 
+@pytest.mark.usefixtures("own_sse")
+def test_a_view_lives_without_its_broker(copied: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The how-to's view stores an order and says so, also where nobody can be told of it."""
+    snippet = load(copied, "without_broker")
+    app: Flask = snippet.app
+    app.config["SSE_BROKER_URL"] = f"redis://127.0.0.1:{free_port()}"
+    with app.test_client() as client:
+        answer = client.post("/orders/tea")
+
+    assert (answer.status_code, answer.json) == (201, {"orders": 1})
+    assert snippet.orders == ["tea"]
+    assert "Order tea is stored, but not told" in caplog.text
+    assert "the event is not published" in caplog.text
+
+
 def test_the_script_publishes(serve: Serve, copied: Path) -> None:
     """The how-to's script reaches the readers of a server that knows nothing of it."""
     url = f"sqlite:///{copied}/events.db"

@@ -102,19 +102,35 @@ class InvalidConfig(EventStreamError, ValueError):
 class BrokerUnavailable(EventStreamError):
     """The broker did not confirm within its time.
 
-    With SQLite nothing was published. With Redis the answer may have been lost on its way back, or
-    a replica may not have confirmed; then the event may still arrive, and publishing it again may
-    double it. Open streams stay open and catch up when the broker is back.
+    Streams that are open stay open, and get what is in the log when the broker is back. An event
+    that was to be published is not made up for: the error says whether it is lost.
+
+    Attributes:
+        in_doubt: True where the event may have been published all the same: with Redis its answer
+            may have been lost on the way, or a replica may not have confirmed it. To publish it
+            again may double it. False where it was not, and may safely be published again.
+        fate: The same in words; empty where nothing was to be published.
     """
 
-    def __init__(self, broker: str, why: str, remedy: str = "try again") -> None:
+    def __init__(
+        self,
+        broker: str,
+        why: str,
+        remedy: str = "try again",
+        *,
+        fate: str = "",
+        in_doubt: bool = False,
+    ) -> None:
         super().__init__(broker, why, remedy)
         self.broker = broker
         self.why = why
         self.remedy = remedy
+        self.fate = fate
+        self.in_doubt = in_doubt
 
     def __str__(self) -> str:
-        return f"broker {self.broker} is unavailable: {self.why}; {self.remedy}"
+        said = "; ".join(text for text in (self.why, self.fate, self.remedy) if text)
+        return f"broker {self.broker} is unavailable: {said}"
 
 
 class EndReason(enum.Enum):

@@ -96,8 +96,9 @@ class Publisher:
 
         Raises:
             InvalidEvent: One can't be carried, or ``items`` is a single item: none was published.
-            BrokerUnavailable: SQLite took none, Redis perhaps some. Blocks no longer than
-                ``timeout_s`` for each 500 events.
+            BrokerUnavailable: SQLite took none, Redis perhaps the first of them; the text says how
+                many. Redis takes them in pieces of 100, and each blocks for ``timeout_s`` at the
+                most.
         """
         events = [self._checked(item) for item in checked_items(items)]
         return self._broker.publish_many(check_channel(channel), events)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
+from flask_eventstream.brokers.address import shown_url
 from flask_eventstream.brokers.broker import Broker, HasLimits, Inbox, Listener, check_channel
 from flask_eventstream.brokers.memory import MemoryBroker
 from flask_eventstream.brokers.sqlite.broker import SqliteBroker
@@ -16,7 +18,7 @@ try:
     from flask_eventstream.brokers.redis import broker as _redis
     from flask_eventstream.brokers.redis.url import RedisUrl as _RedisUrl
 except ModuleNotFoundError as error:
-    if error.name != "redis":
+    if (error.name or "").partition(".")[0] != "redis":
         raise
     _redis = None  # the extra is not installed
 
@@ -45,24 +47,31 @@ def broker_from_url(
         InvalidConfig: No broker is known by this URL.
     """
     scheme, separator, rest = url.partition("://")
+    shown = shown_url(url)
     if not separator:
-        raise InvalidConfig(
-            [f"{key} is {url!r}, which is no URL: write sqlite:///path or memory://"]
-        )
+        raise InvalidConfig([f"{key} is {shown!r}, which is no URL: write {_meant(url)}"])
     if scheme == "memory":
         return MemoryBroker(url, retention=retention)
     if scheme == "sqlite":
         if not rest.startswith("/") or rest == "/":
             why = "names no file: write sqlite:///relative/path or sqlite:////absolute/path"
-            raise InvalidConfig([f"{key} is {url!r}, which {why}"])
+            raise InvalidConfig([f"{key} is {shown!r}, which {why}"])
         if rest == "/:memory:":
             why = "would be one log per connection: write memory:// for a log in memory"
-            raise InvalidConfig([f"{key} is {url!r}, which {why}"])
+            raise InvalidConfig([f"{key} is {shown!r}, which {why}"])
         return SqliteBroker(Path(rest[1:]), retention=retention, timeout_s=timeout_s)
     if scheme in _REDIS_SCHEMES:
         return _redis_broker(url, retention=retention, timeout_s=timeout_s, key=key)
     known = ", ".join(f"{name}://" for name in ("sqlite", *_REDIS_SCHEMES, "memory"))
-    raise InvalidConfig([f"{key} is {url!r}: no broker for {scheme}://, there are {known}"])
+    raise InvalidConfig([f"{key} is {shown!r}: no broker for {scheme}://, there are {known}"])
+
+
+def _meant(text: str) -> str:
+    """The form of the URL that a text without ``://`` was meant to be."""
+    scheme = re.match(r"[a-z+]*", text)
+    if scheme is not None and scheme[0] in _REDIS_SCHEMES:
+        return f"{scheme[0]}://HOST" if scheme[0] != "unix" else "unix:///PATH"
+    return "sqlite:///path, redis://host or memory://"
 
 
 def _redis_broker(url: str, *, retention: Retention | None, timeout_s: float, key: str) -> Broker:

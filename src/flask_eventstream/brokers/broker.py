@@ -130,10 +130,14 @@ def check_channel(channel: object) -> str:
     older extension took them, too.
 
     Raises:
-        InvalidChannel: It has no obvious text, or is empty, too long, or has control characters.
+        InvalidChannel: It has no obvious text, is empty, too long, has control characters, or
+            begins as the channels do that Redis publishes to itself.
     """
     if type(channel) is not str:
         return check_channel(_channel_text(channel))
+    if channel.startswith("__"):
+        # __keyevent@0__:set names the keys of everybody on the server, session ids among them.
+        raise InvalidChannel(channel, "begins with two underscores, as Redis' own channels do")
     if 0 < len(channel) <= _MAX_CHANNEL_BYTES and channel.isascii() and channel.isprintable():
         return channel  # most are; the rest is to find out what is wrong with the others
     if not channel:

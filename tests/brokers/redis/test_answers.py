@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import pytest
-import redis.sentinel
 from hypothesis import given
 from hypothesis import strategies as st
-from redis._parsers.base import BaseParser
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from flask_eventstream.brokers.redis.answers import (
     PAGE,
@@ -19,7 +14,6 @@ from flask_eventstream.brokers.redis.answers import (
     ChannelState,
     LogState,
     RunInfo,
-    diagnose,
     make_entry,
     make_replay,
     opening_arguments,
@@ -248,46 +242,3 @@ def test_an_entry_s_position(sequence: int) -> None:
     assert entry is not None
     assert (entry.sequence, entry.position) == (sequence, str(position))
     assert entry.frame == f'event: t\ndata: {{"x": 1}}\nid: {position}\n\n'.encode()
-
-
-# ---- errors
-
-
-@pytest.mark.parametrize(
-    ("said", "meaning"),
-    [
-        ("WRONGPASS invalid username-password pair or user is disabled.", "refuses the password"),
-        ("NOAUTH Authentication required.", "wants a password"),
-        ("NOPERM this user has no permissions to run the 'evalsha' command", "may not do that"),
-        ("NOPERM No permissions to access a key", "may not do that"),
-        ("OOM command not allowed when used memory > 'maxmemory'.", "memory is full"),
-        ("READONLY You can't write against a read only replica.", "is a replica"),
-        ("MISCONF Redis is configured to save RDB snapshots, but", "can't write its own file"),
-        ("WRONGTYPE Operation against a key holding the wrong kind of value", "another type"),
-        ("LOADING Redis is loading the dataset in memory", "still loading"),
-        ("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is", "without its"),
-        ("NOREPLICAS Not enough good replicas to write.", "too few replicas"),
-        ("ERR max number of clients reached", "too many connections"),
-    ],
-)
-def test_diagnoses(said: str, meaning: str) -> None:
-    """What a server says of itself, as redis-py passes it on, is explained."""
-    assert meaning in diagnose(BaseParser.parse_error(said))[0]
-
-
-def test_sentinels_without_an_answer() -> None:
-    """Where no Sentinel names the primary, that is said, and not what redis-py's objects hold."""
-    once = {"retry": Retry(NoBackoff(), 0)}
-    sentinel: Any = redis.sentinel.Sentinel([("127.0.0.1", 1)], sentinel_kwargs=once)
-    with pytest.raises(redis.RedisError) as caught:
-        sentinel.discover_master("mine")
-
-    assert diagnose(caught.value)[0] == (
-        "no Sentinel names the primary (No master found for 'mine')"
-    )
-
-
-def test_an_unknown_error_is_shown() -> None:
-    """An error that nobody has met yet is passed on as it is."""
-    assert diagnose(OSError("something new"))[0] == "something new"
-    assert diagnose(TimeoutError())[0] == "TimeoutError"

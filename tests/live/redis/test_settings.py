@@ -85,7 +85,10 @@ def test_an_application_uses_what_it_is_told(
     [
         ({"SSE_BROKER_URL": "redis://host:port/0"}, "SSE_BROKER_URL is no Redis URL"),
         ({"SSE_BROKER_URL": "redis://host:99999"}, "SSE_BROKER_URL is no Redis URL"),
-        ({"SSE_REDIS_URL": "redis://h?nonsense=1"}, "SSE_REDIS_URL is no Redis URL"),
+        (
+            {"SSE_REDIS_URL": "redis://h?nonsense=1"},
+            "SSE_REDIS_URL has the unknown option 'nonsense'",
+        ),
         ({"REDIS_URL": "redis://h/0?prefix=%7Bx%7D"}, "REDIS_URL has the prefix '{x}'"),
         ({"REDIS_URL": "localhost:6379"}, "REDIS_URL is 'localhost:6379', which is no URL"),
         ({"REDIS_URL": "http://localhost"}, "no broker for http://"),

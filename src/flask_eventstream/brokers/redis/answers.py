@@ -1,4 +1,4 @@
-"""What a log in Redis answers: states, pages, errors. Answers in, values out; no connection."""
+"""What a log in Redis answers: states and pages. Answers in, values out; no connection."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ __all__ = [
     "ChannelState",
     "LogState",
     "RunInfo",
-    "diagnose",
     "make_entry",
     "make_replay",
     "make_standing",
@@ -209,32 +208,3 @@ def _count_expired(rows: Sequence[tuple[bytes, Mapping[bytes, bytes]]], *, oldes
         if int(fields.get(b"a", 0)) >= oldest_ms:
             return count
     return len(rows)
-
-
-#: (what Redis' error contains, what it means here, what to do). redis-py takes the first word of
-#: most errors away, so these are words of the rest, too.
-_DIAGNOSES = (
-    ("username-password", "it refuses the password", "correct the user and password in the URL"),
-    ("Authentication required", "it wants a password", "put it into the URL: redis://:SECRET@host"),
-    ("permissions", "its user may not do that", "give it the rules of docs/reference/redis.md"),
-    ("user executing the script can't", "its user may not do that", "see docs/reference/redis.md"),
-    ("maxmemory", "its memory is full", "raise maxmemory, or lower SSE_HISTORY_LENGTH"),
-    ("read only replica", "it is a replica, which can't be written", "name the primary in the URL"),
-    ("MISCONF", "it can't write its own file", "look at its disk and its log"),
-    ("WRONGTYPE", "one of our keys is of another type", "choose another ?prefix= in the URL"),
-    ("loading the dataset", "it is still loading its file", "try again in a moment"),
-    ("Link with MASTER", "it is a replica without its primary", "name the primary in the URL"),
-    ("NOREPLICAS", "too few replicas are connected", "look at its replicas"),
-    ("max number of clients", "it has too many connections", "raise maxclients"),
-    ("No master found", "no Sentinel names the primary", "look at the Sentinels, and at the URL"),
-)
-
-
-def diagnose(error: Exception) -> tuple[str, str]:
-    """What an error means, and what to do."""
-    text = str(error)
-    for sign, why, remedy in _DIAGNOSES:
-        if sign in text:
-            # Behind " : " redis-py shows each Sentinel's client as an object, with all it has.
-            return f"{why} ({text.partition(' : ')[0]})", remedy
-    return text or type(error).__name__, "try again; open streams catch up when it is back"

@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from flask_eventstream.brokers.broker import Inbox
-from flask_eventstream.brokers.redis.answers import diagnose
+from flask_eventstream.brokers.redis.diagnosis import diagnose
 from flask_eventstream.brokers.redis.message import Unreadable, decode_message
 from flask_eventstream.brokers.redis.pages import LogReader
 from flask_eventstream.brokers.redis.session import FAILURES, Session
@@ -120,7 +120,7 @@ class RedisListener:
         with self._pending():
             if new and self._session is not None:
                 # Where it fails, the next session subscribes to all.
-                await self._session.try_to_send(self._verb("SUBSCRIBE"), *new)
+                await self._session.try_to_send(*self._command("SUBSCRIBE", new))
             for channel in channels:
                 await self._followed[channel].live.wait()
 
@@ -231,7 +231,7 @@ class RedisListener:
         """Subscribe to all, read what was missed, then let go what was held meanwhile."""
         channels = list(self._followed)
         for batch in _batches(channels, 1 if self._is_node else _BATCH):
-            await session.send(self._verb("SUBSCRIBE"), *batch)
+            await session.send(*self._command("SUBSCRIBE", batch))
         for channel in channels:
             if channel in self._followed:
                 await self._followed[channel].live.wait()
@@ -273,7 +273,8 @@ class RedisListener:
     # ---- what the session hears
 
     def _take(self, answer: list[Any]) -> None:
-        kind, channel = answer[0], answer[1].decode(errors="replace")
+        kind = answer[0]
+        channel = self._reader.keys.channel_of(answer[1].decode(errors="replace"))
         followed = self._followed.get(channel)
         if followed is None:
             return
@@ -328,8 +329,9 @@ class RedisListener:
         followed.last = position
         return True
 
-    def _verb(self, command: str) -> str:
-        return f"S{command}" if self._is_node else command
+    def _command(self, verb: str, channels: Iterable[str]) -> list[str]:
+        names = map(self._reader.keys.pubsub, channels)
+        return [f"S{verb}" if self._is_node else verb, *names]
 
     def _drop(self, channels: Iterable[str]) -> None:
         unwanted = {c: f for c in channels if (f := self._followed.get(c)) and not f.wanted}
@@ -350,7 +352,7 @@ class RedisListener:
         # Somebody may have come back since; then this would end what they asked for.
         unread = [channel for channel in channels if channel not in self._followed]
         if unread:
-            await session.try_to_send(self._verb("UNSUBSCRIBE"), *unread)
+            await session.try_to_send(*self._command("UNSUBSCRIBE", unread))
 
     def _recovered(self) -> None:
         if self._complained:

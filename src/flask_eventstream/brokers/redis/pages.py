@@ -47,7 +47,7 @@ class LogReader:
 
     def __init__(self, client: Any, keys: Keys, *, shown: str, retention: Retention | None) -> None:
         self._client = client
-        self._keys = keys
+        self.keys = keys
         self._shown = shown
         self._retention = retention
         self._run: RunInfo | None = None
@@ -71,9 +71,9 @@ class LogReader:
             self._run,
             epoch=secrets.token_hex(4),
             retention=self._retention,
-            is_cluster=self._keys.is_cluster,
+            is_cluster=self.keys.is_cluster,
         )
-        key = self._keys.log(channel)
+        key = self.keys.log(channel)
         await self._client.eval(OPEN, 1, key, *arguments)
         state = LogState.parse(await self._client.hmget(key, LogState.FIELDS))
         if state is None:
@@ -127,12 +127,12 @@ class LogReader:
         any_channel = next(iter(positions))
         async with self._client.pipeline(transaction=True) as pipe:
             pipe.time()
-            pipe.hmget(self._keys.log(any_channel), LogState.FIELDS)
+            pipe.hmget(self.keys.log(any_channel), LogState.FIELDS)
             for channel, position in positions.items():
-                pipe.hmget(self._keys.channel(channel), ChannelState.FIELDS)
+                pipe.hmget(self.keys.channel(channel), ChannelState.FIELDS)
                 if position is not None:
                     after = f"({position.sequence}-0"
-                    pipe.xrange(self._keys.events(channel), min=after, count=PAGE + 1)
+                    pipe.xrange(self.keys.events(channel), min=after, count=PAGE + 1)
             answers = iter(await pipe.execute())
         seconds, microseconds = next(answers)
         state = LogState.parse(next(answers))
@@ -165,7 +165,7 @@ class LogReader:
     async def _find_in(self, channel: str, wanted: str) -> int | None:
         before = "+"
         while True:
-            key = self._keys.events(channel)
+            key = self.keys.events(channel)
             rows = await self._client.xrevrange(key, max=before, count=PAGE)
             for row_id, fields in rows:
                 sequence = int(row_id.partition(b"-")[0])

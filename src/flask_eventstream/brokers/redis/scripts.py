@@ -35,7 +35,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-__all__ = ["NEEDS_OPENING", "OPEN", "Keys", "publish_script"]
+__all__ = ["NEEDS_OPENING", "OPEN", "Keys", "Script"]
 
 #: How the publishing script's error begins where the log must be opened first.
 NEEDS_OPENING = "SSEOPEN"
@@ -48,10 +48,23 @@ class Keys:
     prefix: str
     is_cluster: bool = False
     """True where each channel has a log of its own, in its own slot."""
+    channel_prefix: str = ""
+    """What pub/sub channels begin with. None where older extensions are to be understood."""
 
     def of(self, channel: str) -> tuple[str, str, str]:
         """What the publishing script wants."""
         return self.log(channel), self.events(channel), self.channel(channel)
+
+    def pubsub(self, channel: str) -> str:
+        """The pub/sub channel of a channel. In a cluster it lies in the slot of the keys."""
+        if self.is_cluster and self.channel_prefix:
+            return f"{self.channel_prefix}{{{channel}}}"
+        return f"{self.channel_prefix}{channel}"
+
+    def channel_of(self, pubsub: str) -> str:
+        """The channel of one of our pub/sub channels."""
+        bare = pubsub.removeprefix(self.channel_prefix)
+        return bare[1:-1] if self.is_cluster and self.channel_prefix else bare
 
     def log(self, channel: str) -> str:
         """The hash of the log that a channel is in."""
@@ -104,8 +117,9 @@ if not string.find(redis.call('INFO', 'server'), 'run_id:' .. run, 1, true) then
     return redis.error_reply('SSEOPEN the script is of another run')
 end"""
 
-#: KEYS: log, events, channel. ARGV: body of the message, channel, "1" for the channel's end,
-#: PUBLISH or SPUBLISH.
+#: KEYS: log, events, channel. ARGV: pub/sub channel, PUBLISH or SPUBLISH, "1" for the channel's
+#: end, and one or more bodies of messages. All of them are appended, or none: nothing comes
+#: between, and what refuses the first refuses all. Gives the position of the first.
 _PUBLISH = """
 local run = '%s'%s
 local state = redis.call('HMGET', KEYS[1], 'run', 'epoch', 'length', 'age')
@@ -113,12 +127,18 @@ if state[1] ~= run then return redis.error_reply('SSEOPEN the log is not open') 
 local length, age = tonumber(state[3]), tonumber(state[4])
 local time = redis.call('TIME')
 local now = string.format('%%d', time[1] * 1000 + math.floor(time[2] / 1000))
-local seq = string.format('%%d', redis.call('HINCRBY', KEYS[1], 'seq', 1))
-local id = seq .. '-0'
-if not redis.call('XADD', KEYS[2], 'NOMKSTREAM', id, 'm', ARGV[1], 'a', now) then
-    redis.call('XADD', KEYS[2], id, 'm', ARGV[1], 'a', now)
-    local last = redis.call('HGET', KEYS[3], 'last')
-    if last then redis.call('HSET', KEYS[3], 'trimmed', last) end
+local count = #ARGV - 3
+local last = redis.call('HINCRBY', KEYS[1], 'seq', count)
+local function text(number) return string.format('%%d', number) end
+local first = last - count + 1
+local kept = redis.call('XADD', KEYS[2], 'NOMKSTREAM', text(first) .. '-0', 'm', ARGV[4], 'a', now)
+if not kept then
+    redis.call('XADD', KEYS[2], text(first) .. '-0', 'm', ARGV[4], 'a', now)
+    local before = redis.call('HGET', KEYS[3], 'last')
+    if before then redis.call('HSET', KEYS[3], 'trimmed', before) end
+end
+for i = 2, count do
+    redis.call('XADD', KEYS[2], text(first + i - 1) .. '-0', 'm', ARGV[i + 3], 'a', now)
 end
 local cut = nil
 local over = redis.call('XLEN', KEYS[2]) - length
@@ -126,7 +146,7 @@ if over > math.floor(length / 8) then
     local old = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', over)
     cut = old[#old][1]
 end
-if tonumber(seq) %% 16 == 0 then
+if math.floor(last / 16) > math.floor((first - 1) / 16) then
     for i = 1, 64 do
         local from = '-'
         if cut then from = '(' .. cut end
@@ -137,30 +157,37 @@ if tonumber(seq) %% 16 == 0 then
 end
 if cut then
     local trimmed = string.match(cut, '%%d+')
-    redis.call('XTRIM', KEYS[2], 'MINID', string.format('%%d', tonumber(trimmed) + 1))
+    redis.call('XTRIM', KEYS[2], 'MINID', text(tonumber(trimmed) + 1))
     redis.call('HSET', KEYS[3], 'trimmed', trimmed)
 end
-redis.call('HSET', KEYS[3], 'last', seq, 'ended', ARGV[3] == '1' and seq or '0')
+redis.call('HSET', KEYS[3], 'last', text(last), 'ended', ARGV[3] == '1' and text(last) or '0')
 local least = math.max(age, 1000)
 if redis.call('PTTL', KEYS[2]) < least + least / 16 then
-    redis.call('PEXPIRE', KEYS[2], string.format('%%d', least + least / 8))
-    redis.call('PEXPIRE', KEYS[3], string.format('%%d', math.max(30 * age, 60000)))
+    redis.call('PEXPIRE', KEYS[2], text(least + least / 8))
+    redis.call('PEXPIRE', KEYS[3], text(math.max(30 * age, 60000)))
 end
-local position = state[2] .. '-' .. seq
-if ARGV[4] == 'SPUBLISH' then
-    redis.call('PEXPIRE', KEYS[1], string.format('%%d', math.max(30 * age, 60000)))
+if ARGV[2] == 'SPUBLISH' then
+    redis.call('PEXPIRE', KEYS[1], text(math.max(30 * age, 60000)))
 end
-redis.call(ARGV[4], ARGV[2], '{"id":"' .. position .. '", ' .. ARGV[1])
-return position
+local head = '{"id":"' .. state[2] .. '-'
+for i = 1, count do
+    redis.call(ARGV[2], ARGV[1], head .. text(first + i - 1) .. '", ' .. ARGV[i + 3])
+end
+return state[2] .. '-' .. text(first)
 """
 
 
-def publish_script(run_id: str, *, may_outlive: bool) -> tuple[str, str]:
-    """The publishing script for one run of a server, and its SHA-1, by which it is called.
+@dataclass(frozen=True, slots=True)
+class Script:
+    """The publishing script for one run of a server."""
 
-    Args:
-        run_id: The run's.
-        may_outlive: True where another run may know the script.
-    """
-    text = _PUBLISH % (run_id, _ASK_RUN if may_outlive else "")
-    return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+    text: str = ""
+    """Empty: for none that we know of."""
+    sha: str = ""
+    """Its SHA-1, by which it is called."""
+
+    @classmethod
+    def of(cls, run_id: str, *, may_outlive: bool) -> Script:
+        """The script for a run. ``may_outlive`` is true where another run may know it."""
+        text = _PUBLISH % (run_id, _ASK_RUN if may_outlive else "")
+        return cls(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())

@@ -1,0 +1,181 @@
+"""Appending to logs in Redis: in one step, once, and within one deadline.
+
+An event whose answer is missing may have been published. So it is never sent again, and the caller
+is told. What the server refused has done nothing, as a whole: where that passes (a script that it
+lost, a slot that moves) it is sent again, until the deadline.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import redis
+
+from flask_eventstream.brokers.redis.answers import RunInfo, opening_arguments
+from flask_eventstream.brokers.redis.diagnosis import diagnose, parse_info
+from flask_eventstream.brokers.redis.scripts import NEEDS_OPENING, OPEN, Keys, Script
+from flask_eventstream.brokers.redis.servers import Line, Server, Servers
+from flask_eventstream.brokers.redis.url import RedisUrl
+from flask_eventstream.errors import BrokerUnavailable
+from flask_eventstream.log.entries import Retention
+from flask_eventstream.log.position import Position
+
+__all__ = ["FAILURES", "LogWriter", "unavailable"]
+
+#: Seconds between two tries while a cluster moves a slot, or Sentinels another primary.
+_PAUSE_S = 0.05
+
+#: Of the time until the deadline, what replicas may have to confirm. The rest is for the answer.
+_CONFIRM_PART = 0.8
+
+#: What a cluster says of a slot that moves, or moved, and what a primary that is none any more.
+_MOVING = (
+    redis.exceptions.MovedError,
+    redis.exceptions.AskError,
+    redis.exceptions.TryAgainError,
+)
+_DEMOTED = (redis.exceptions.ReadOnlyError,)
+
+#: What a server or a network that fails raises.
+FAILURES = (redis.RedisError, OSError)
+
+_NOT = "the event is not published"
+_DOUBT = "the event may be published all the same"
+
+
+class LogWriter:
+    """Any thread may use it; a forked child makes one of its own.
+
+    Args:
+        url: Where the log is.
+        keys: Its names.
+        servers: Who has it.
+        retention: What the application asks for.
+        timeout_s: Seconds that appending may take at the most.
+    """
+
+    def __init__(
+        self,
+        url: RedisUrl,
+        keys: Keys,
+        servers: Servers,
+        *,
+        retention: Retention | None,
+        timeout_s: float,
+    ) -> None:
+        self._url = url
+        self._keys = keys
+        self._servers = servers
+        self._retention = retention
+        self._timeout_s = timeout_s
+        self._passing: tuple[type[Exception], ...] = ()
+        if url.addresses:
+            self._passing = _MOVING if url.is_cluster else _DEMOTED
+
+    def append(self, channel: str, bodies: Sequence[str], *, ends: bool = False) -> list[str]:
+        """Append messages to a channel, all or none, and publish them. Gives their positions.
+
+        Raises:
+            BrokerUnavailable: It is not known that they were appended.
+        """
+        until_s = time.monotonic() + self._timeout_s
+        while True:
+            try:
+                server = self._servers.of(channel, until_s)
+                with server.line(until_s) as line:
+                    first = self._publish(server, line, channel, bodies, ends=ends)
+            except self._passing as error:
+                self._servers.refresh()
+                if time.monotonic() + _PAUSE_S > until_s:
+                    raise unavailable(self._url, error, fate=_NOT) from self._url.cause(error)
+                time.sleep(_PAUSE_S)
+            except FAILURES as error:
+                self._servers.refresh()
+                raise unavailable(self._url, error, fate=_NOT) from self._url.cause(error)
+            else:
+                after = range(first.sequence, first.sequence + len(bodies))
+                return [f"{first.epoch}-{sequence}" for sequence in after]
+
+    def _publish(
+        self, server: Server, line: Line, channel: str, bodies: Sequence[str], *, ends: bool
+    ) -> Position:
+        """Append and publish, and give the first's position. Mends what the script lacks.
+
+        Raises:
+            redis.RedisError, OSError: Nothing was appended.
+            BrokerUnavailable: It may have been.
+        """
+        wanted = min(self._url.replicas, server.online_replicas(line)) if self._url.replicas else 0
+        keys = self._keys.of(channel)
+        verb = "SPUBLISH" if self._url.is_cluster else "PUBLISH"
+        rest = (len(keys), *keys, self._keys.pubsub(channel), verb, "1" if ends else "0", *bodies)
+        while True:
+            script = server.script
+            if script.text:
+                answer, confirmed = self._ask(line, ("EVALSHA", script.sha, *rest), wanted)
+            else:
+                script = server.script = self._open(line, channel)
+                # By its text, because another SCRIPT FLUSH may come between.
+                answer, confirmed = self._ask(line, ("EVAL", script.text, *rest), wanted)
+            if not isinstance(answer, Exception):
+                self._check_confirmed(server, line, wanted, confirmed)
+                first = Position.parse(answer.decode())
+                assert first is not None  # noqa: S101  our own script made it
+                return first
+            lost = isinstance(answer, redis.exceptions.NoScriptError)
+            if not lost and not str(answer).startswith(NEEDS_OPENING):
+                raise answer
+            # A server that was started anew, SCRIPT FLUSH, FLUSHALL, a cluster's new channel.
+            if server.script is script:
+                server.script = Script()
+
+    def _ask(self, line: Line, command: Sequence[Any], wanted: int) -> tuple[Any, Any]:
+        """The script's answer, and what replicas confirmed of it."""
+        left_ms = max(1, int(line.left_s * _CONFIRM_PART * 1000))
+        commands = [command, ("WAIT", wanted, left_ms)] if wanted else [command]
+        try:
+            answer, *confirmed = line.ask(*commands)
+        except FAILURES as error:
+            self._servers.refresh()
+            doubt = unavailable(self._url, error, fate=_DOUBT, in_doubt=True)
+            raise doubt from self._url.cause(error)
+        return answer, confirmed[0] if confirmed else 0
+
+    def _check_confirmed(self, server: Server, line: Line, wanted: int, confirmed: Any) -> None:
+        """Refuse what a failover would lose, as long as there is a replica that could keep it."""
+        if isinstance(confirmed, Exception):
+            doubt = unavailable(self._url, confirmed, fate=_DOUBT, in_doubt=True)
+            raise doubt from self._url.cause(confirmed)
+        if confirmed >= wanted:
+            return
+        try:
+            wanted = min(wanted, server.online_replicas(line, now=True))
+        except FAILURES as error:
+            doubt = unavailable(self._url, error, fate=_DOUBT, in_doubt=True)
+            raise doubt from self._url.cause(error)
+        if confirmed < wanted:
+            why = f"{confirmed} of {wanted} replicas confirmed the event"
+            raise BrokerUnavailable(self._url.shown, why, fate=_DOUBT, in_doubt=True)
+
+    def _open(self, line: Line, channel: str) -> Script:
+        """Open the log for this run of the server, and make the script that publishes."""
+        run = RunInfo.from_info(parse_info(line.ask_one("INFO")), self._url.shown)
+        arguments = opening_arguments(
+            run,
+            epoch=secrets.token_hex(4),
+            retention=self._retention,
+            is_cluster=self._url.is_cluster,
+        )
+        line.ask_one("EVAL", OPEN, 1, self._keys.log(channel), *arguments)
+        return Script.of(run.run_id, may_outlive=run.keeps_scripts)
+
+
+def unavailable(
+    url: RedisUrl, error: Exception, *, fate: str = "", in_doubt: bool = False
+) -> BrokerUnavailable:
+    """What to raise for an error. Chain it with `RedisUrl.cause`."""
+    why, remedy = (url.without_secrets(text) for text in diagnose(error))
+    return BrokerUnavailable(url.shown, why, remedy, fate=fate, in_doubt=in_doubt)
