@@ -73,8 +73,13 @@ class EventStream(Blueprint):
     def init_app(self, app: Flask, url_prefix: str = _DEFAULT_PREFIX) -> None:
         """Register on an application, and read its configuration now.
 
+        Args:
+            app: The application, configured.
+            url_prefix: The stream's address, which may have variables. Empty: ``/``.
+
         Raises:
             InvalidConfig: Lists every mistake.
+            ValueError: The application has a blueprint of this name already.
         """
         app.register_blueprint(self, url_prefix=url_prefix)
         self._state(app)
@@ -103,6 +108,11 @@ class EventStream(Blueprint):
         Unlike Flask's own it may be registered at any time, also after the blueprint: a guard that
         came too late would otherwise leave every channel open to everybody. An app factory that
         registers one for each of its applications gives each application its own.
+
+        Args:
+            f: Called without arguments inside the request, on its thread. It refuses by aborting,
+                or by returning what a view may return; ``None`` lets the stream open. It may be
+                ``async``, with ``flask[async]``.
         """
         self._guards.add(f, self._own_guards)
         return f
@@ -190,10 +200,18 @@ class EventStream(Blueprint):
         """The view: an event stream of the channels that the query names.
 
         Also for a route of your own, under any decorator. The guards of `before_request` are asked
-        first.
+        first. Waits a second for the broker at the most.
 
         Args:
             variables: Those in the address, which are for the guards: ``request.view_args``.
+
+        Returns:
+            The stream; or what a guard answers; 204 to a reader who has seen all channels end; 400
+            where a channel can't be one.
+
+        Raises:
+            InvalidConfig: Lists every mistake.
+            RuntimeError: The application does not have this object, or there is no request.
         """
         app = self._app()
         stream = self._in(app)
@@ -216,7 +234,11 @@ class EventStream(Blueprint):
 
         The iterable runs on a **thread of its own** for as long as the client stays, outside any
         request context (``flask.stream_with_context`` gives it one). Events for many readers are
-        better published to a channel, which costs no thread.
+        better published to a channel, which costs no thread. No guard is asked: the view decides.
+
+        Raises:
+            InvalidConfig: Lists every mistake.
+            RuntimeError: The application does not have this object.
         """
         app = self._app()
         to_event = functools.partial(_event, app)
@@ -225,7 +247,7 @@ class EventStream(Blueprint):
         return event_stream(app, Opening(state, asked, source=iterable, to_event=to_event))
 
     def stats(self) -> Stats:
-        """What the hub of this process does now."""
+        """What the streams of this application do in this process. Any thread."""
         return self._state().stats()
 
     def _state(self, app: Flask | None = None) -> AppState:

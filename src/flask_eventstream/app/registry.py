@@ -38,7 +38,10 @@ class Registry:
 
 def registry_of(app: Flask) -> Registry:
     """What lies with ``app``."""
-    registry: Registry = app.extensions.setdefault(_KEY, Registry())
+    registry: Registry | None = app.extensions.get(_KEY)
+    if registry is None:
+        # One for all threads that come at the same time.
+        registry = app.extensions.setdefault(_KEY, Registry())
     return registry
 
 
