@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .programs import program
 
-__all__ = ["debian_python", "flask", "gunicorn23"]
+__all__ = ["debian_python", "eventlet", "flask", "gunicorn23"]
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ROOT / ".packages"
@@ -18,6 +18,11 @@ INSTALL_WITHIN_S = 100
 def gunicorn23() -> list[Path]:
     """What goes on PYTHONPATH for the oldest gunicorn that is supported, 23.0.0."""
     return [_filled("gunicorn23", "--no-deps", "gunicorn==23.0.0")]
+
+
+def eventlet() -> list[Path]:
+    """What goes on PYTHONPATH for eventlet, which nothing else here needs."""
+    return [_filled("eventlet", "--no-deps", "eventlet==0.41.3", "greenlet", "dnspython")]
 
 
 def flask(version: str, *, werkzeug: str) -> list[Path]:

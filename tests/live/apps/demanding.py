@@ -10,8 +10,7 @@ from urllib.parse import parse_qs
 from flask import Response, request, stream_with_context
 from plain import create_app
 
-from flask_eventstream import Event
-from flask_eventstream.app.extension import EXTENSION_KEY
+from flask_eventstream import Event, EventStream
 
 __all__ = ["app"]
 
@@ -25,7 +24,7 @@ class Adds:
         self.inner = inner
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        query = parse_qs(environ["QUERY_STRING"])
+        query = parse_qs(environ.get("QUERY_STRING", ""))
         head = "x" * int(query.get("add_head", ["0"])[0])
         tail = b"x" * int(query.get("add_body", ["0"])[0])
 
@@ -36,9 +35,9 @@ class Adds:
         return chain(body, [tail]) if tail else body  # and closes nothing
 
 
-app = create_app()
+events = EventStream()
+app = create_app(events)
 app.wsgi_app = Adds(app.wsgi_app)  # type: ignore[method-assign]
-(events,) = app.extensions[EXTENSION_KEY]
 
 
 @app.after_request

@@ -24,13 +24,14 @@ __all__ = ["app", "create_app"]
 hoard: list[int] = []
 
 
-def create_app() -> Flask:
+def create_app(events: EventStream | None = None) -> Flask:
     app = Flask(__name__)
     app.secret_key = "no secret"
     app.config.from_prefixed_env()
     if limit := app.config.get("OPEN_FILES"):
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
-    events = EventStream(app)
+    events = events or EventStream()
+    events.init_app(app)
 
     events.before_request(remember)
     app.after_request(sign)

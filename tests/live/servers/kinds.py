@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from harness.packages import gunicorn23
+from harness.packages import eventlet, gunicorn23
 from harness.servers import KINDS
 
 __all__ = ["GUNICORN_HELD", "HANDED_OFF", "HELD", "LIVE", "TWO_THREADS", "Kind"]
@@ -23,6 +23,8 @@ class Kind(NamedTuple):
 
     @property
     def env(self) -> dict[str, str]:
+        if self.kind.startswith("eventlet"):
+            return {"PYTHONPATH": os.pathsep.join(map(str, eventlet()))}
         return {"PYTHONPATH": os.pathsep.join(map(str, gunicorn23()))} if self.oldest else {}
 
 
@@ -35,6 +37,8 @@ HANDED_OFF = {
     "waitress": Kind("waitress"),
     "cheroot": Kind("cheroot"),
     "gevent.pywsgi": Kind("gevent-pywsgi"),
+    "eventlet": Kind("eventlet"),
+    "eventlet, patched": Kind("eventlet-patched"),
     "uWSGI --http-socket": Kind("uwsgi-http-socket"),
     "uWSGI --http": Kind("uwsgi-http"),
     "uWSGI --http11-socket": Kind("uwsgi-http11-socket"),

@@ -137,3 +137,42 @@ def test_debian_uwsgi_with_threads(launch: Callable[..., Site], channel: str) ->
         site.publish_through_worker("hello", channel)
 
         assert [each.next_event()["data"] for each in (reader, other)] == ["hello"] * 2
+
+
+def test_a_process_for_each_request(launch: Callable[..., Site], channel: str) -> None:
+    """Where Werkzeug forks for each request the child holds its stream, and the log says why."""
+    site = launch(Kind("werkzeug-forking"), hands_off=False, **SHORT)
+    with site.read(channel) as reader, site.read(channel) as other:
+        for each in (reader, other):
+            wait_until(partial(getattr, each, "comments"), what="an open stream")
+        site.ping()
+        site.publish_through_worker("hello", channel)
+
+        assert [each.next_event()["data"] for each in (reader, other)] == ["hello"] * 2
+    assert "leave `processes` at 1" in site.server.log()
+
+
+#: What is served, how, and the bridge that is in it.
+BRIDGES = [
+    ("bridged:a2wsgi", (), "a2wsgi"),
+    ("bridged:starlette", (), "starlette"),
+    ("plain:app", ("--interface", "wsgi"), "a2wsgi"),
+]
+
+
+@pytest.mark.parametrize(("app", "options", "bridge"), BRIDGES)
+def test_bridges_that_hide_who_left(
+    app: str, options: tuple[str, ...], bridge: str, launch: Callable[..., Site], channel: str
+) -> None:
+    """Behind a bridge from ASGI that is not ours streams hold no thread: the log has the remedy."""
+    site = launch(Kind("uvicorn", options), app=app)
+    for _ in range(3):
+        with site.read(channel) as reader:
+            reader.wait_end()
+
+            assert reader.status == 200
+            assert reader.retry is not None
+    site.ping()
+    (line,) = [line for line in site.server.log().splitlines() if "was sent away" in line]
+    assert f"{bridge} never says that a reader left" in line
+    assert "EventStreamASGI(app)" in line

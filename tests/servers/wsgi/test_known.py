@@ -15,7 +15,10 @@ import pytest
 from flask_eventstream.servers.wsgi import known
 from flask_eventstream.servers.wsgi.known import Client, NoClient, identify
 
-ADVICE = ": gunicorn, uWSGI, waitress, cheroot and gevent do"
+ADVICE = (
+    ": run it with gunicorn, uWSGI, waitress, cheroot or gevent, or set SSE_MAX_STREAMS to fewer"
+    " streams than it has threads"
+)
 
 
 @pytest.fixture
@@ -149,7 +152,7 @@ class Has:
 
 def waitress_of(**attributes: Any) -> dict[str, Any]:
     ahead = Has(channel_request_lookahead=attributes.pop("ahead", 0))
-    channel = Has(adj=ahead, **attributes)
+    channel = Has(adj=ahead, total_outbufs_len=attributes.pop("pending", 0), **attributes)
     return {"SERVER_PROTOCOL": "HTTP/1.1", "waitress.client_disconnected": channel.start_response}
 
 
@@ -177,6 +180,59 @@ def test_waitress_must_not_read_ahead(pair: tuple[socket.socket, socket.socket])
 
     assert isinstance(found, NoClient)
     assert "channel_request_lookahead" in found.why
+
+
+def test_waitress_must_have_written_all(pair: tuple[socket.socket, socket.socket]) -> None:
+    """While waitress still writes an earlier answer, it keeps the connection."""
+    found = find_client(waitress_of(socket=pair[1], pending=100_000))
+
+    assert isinstance(found, NoClient)
+    assert "earlier answer" in found.why
+
+
+def test_a_process_for_each_request_keeps_its_client(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    """A Werkzeug that forks for each request keeps its connections: the hub would end with it."""
+    environ = {"SERVER_PROTOCOL": "HTTP/1.1", "werkzeug.socket": pair[1]}
+    found = find_client({**environ, "wsgi.multiprocess": True})
+
+    assert isinstance(found, NoClient)
+    assert "`processes`" in found.why
+
+
+def test_granian_has_a_remedy_of_its_own() -> None:
+    """What helps on one server is not advised to another."""
+    found = find_client({"SERVER_PROTOCOL": "HTTP/1.1", "SERVER_SOFTWARE": "Granian"})
+
+    assert isinstance(found, NoClient)
+    assert "--interface asgi" in found.why
+    assert "gunicorn" not in found.why
+
+
+def bridge_of(package: str) -> Any:
+    """A `start_response` of an object that a package made."""
+    return type("Responder", (Has,), {"__module__": f"{package}.wsgi"})().start_response
+
+
+@pytest.mark.parametrize("package", ["a2wsgi", "asgiref", "starlette", "uvicorn"])
+def test_bridges_from_asgi_hold_no_stream(package: str) -> None:
+    """Where nobody would say that a reader left, no thread is held, and the remedy is named."""
+    for start_response in (bridge_of(package), behind_function(bridge_of(package))):
+        why = identify({}, start_response).why_no_stream()
+
+        assert why is not None
+        assert why.startswith(package)
+        assert "EventStreamASGI(app)" in why
+
+
+@pytest.mark.parametrize("start_response", [print, functools.partial(print)])
+def test_an_unknown_bridge_holds_no_stream(start_response: Callable[..., Any]) -> None:
+    """A bridge that shows ASGI's scope is one, whatever its name."""
+    assert "EventStreamASGI(app)" in (
+        identify({"asgi.scope": {}}, start_response).why_no_stream() or ""
+    )
+    assert identify({}, start_response).why_no_stream() is None
 
 
 @pytest.mark.parametrize("module", ["gevent.pywsgi", "cheroot.server"])
@@ -257,18 +313,18 @@ def test_only_sockets_are_taken(tmp_path: Path) -> None:
     assert "something else than a socket" in found.why
 
 
-def test_a_hub_needs_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Under uWSGI without threads no hub can run, and the reason names the option."""
-    why = identify(uwsgi_of(monkeypatch, has_threads=0), print).why_no_hub()
+def test_streams_need_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under uWSGI without threads no stream can be opened, and the reason names the option."""
+    why = identify(uwsgi_of(monkeypatch, has_threads=0), print).why_no_stream()
 
     assert why is not None
     assert "--enable-threads" in why
 
 
-def test_elsewhere_a_hub_can_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Under uWSGI with threads, and under any other server, nothing speaks against a hub."""
-    assert identify(uwsgi_of(monkeypatch, has_threads=1), print).why_no_hub() is None
-    assert identify({}, print).why_no_hub() is None
+def test_elsewhere_streams_can_be_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under uWSGI with threads, and under any other server, nothing speaks against streams."""
+    assert identify(uwsgi_of(monkeypatch, has_threads=1), print).why_no_stream() is None
+    assert identify({}, print).why_no_stream() is None
 
 
 # ---- threads

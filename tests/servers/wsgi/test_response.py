@@ -708,7 +708,8 @@ def test_a_held_stream_says_what_it_costs(app: Flask, caplog: pytest.LogCaptureF
 
     assert message == (
         "waitress: each stream holds a worker thread, because waitress does not show its sockets"
-        " to applications: gunicorn, uWSGI, waitress, cheroot and gevent do"
+        " to applications: run it with gunicorn, uWSGI, waitress, cheroot or gevent, or set"
+        " SSE_MAX_STREAMS to fewer streams than it has threads"
     )
     assert caplog.records[0].levelno == logging.WARNING
 

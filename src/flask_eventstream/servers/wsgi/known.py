@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from flask_eventstream.process import is_patched
+
 __all__ = ["SERVERS", "Client", "Identified", "NoClient", "Server", "identify"]
 
 Environ = Mapping[str, Any]
@@ -29,8 +31,15 @@ _GREEN = frozenset({"gevent", "eventlet"})
 #: How deep servers wrap the file that they read requests from: length, size check, reader.
 _MOST_WRAPPERS = 4
 
-#: What a log line says where a server shows no sockets.
-_ADVICE = "gunicorn, uWSGI, waitress, cheroot and gevent do"
+#: What a log line says where a server shows no sockets, and nothing better is known for it.
+_ADVICE = (
+    "run it with gunicorn, uWSGI, waitress, cheroot or gevent, or set SSE_MAX_STREAMS to fewer"
+    " streams than it has threads"
+)
+
+#: Where ``start_response`` comes from in ASGI's bridges to WSGI. None of them tells an application
+#: that its reader left: a thread that holds a stream would hold it for nobody.
+_BRIDGES = ("a2wsgi", "asgiref", "hypercorn", "starlette", "uvicorn")
 
 #: What servers that always show their sockets call themselves, and the sockets: where the name is
 #: there and the key is not, it was lost on the way.
@@ -63,11 +72,13 @@ class Server:
     connection: Callable[[Environ], Any] = lambda _environ: None
     """The connection's socket, or its descriptor; ``None`` where the server shows none, or a
     `NoClient` where it must not be touched."""
-    leave: Callable[[Any], object] = bool
+    leave: Callable[[Environ, Any], object] = lambda _environ, _response: None
     """Told to read no further request from this client; given what ``start_response`` belongs to,
     or ``None`` where middleware hides it, as the next two are."""
     threads: Callable[[Environ, Any], int | None] = lambda _environ, _response: None
     """How many requests one process can answer at once; ``None`` where nobody can tell."""
+    instead: str = _ADVICE
+    """What to do where it shows no socket, in words that end a log line."""
     may_chunk: Callable[[Any], bool] = lambda _response: True
     """True where the server was asked in HTTP itself, and not in some gateway's protocol."""
 
@@ -80,11 +91,11 @@ def _gunicorn_socket(environ: Environ) -> Any:
     return environ.get("gunicorn.socket") or environ.get("gunicorn.sock")
 
 
-def _gunicorn_leave(response: Any) -> None:
+def _gunicorn_leave(environ: Environ, response: Any) -> None:
     if hasattr(response, "force_close"):
         response.force_close()
     else:
-        _pywsgi_leave(response)  # its gevent_pywsgi worker is gevent's server
+        _pywsgi_leave(environ, response)  # its gevent_pywsgi worker is gevent's server
 
 
 def _gunicorn_threads(environ: Environ, response: Any) -> int | None:
@@ -120,12 +131,12 @@ def _socket_behind_input(environ: Environ) -> Any:
     return None
 
 
-def _pywsgi_leave(handler: Any) -> None:
+def _pywsgi_leave(_environ: Environ, handler: Any) -> None:
     if hasattr(handler, "close_connection"):
         handler.close_connection = True
 
 
-def _cheroot_leave(gateway: Any) -> None:
+def _cheroot_leave(_environ: Environ, gateway: Any) -> None:
     gateway.req.close_connection = True
 
 
@@ -148,11 +159,30 @@ def _waitress_connection(environ: Environ) -> Any:
         # Its main thread would read the end of the pair while the response is being made, and
         # drop the response.
         return NoClient("waitress reads ahead: leave channel_request_lookahead at 0, its default")
+    if channel.total_outbufs_len:
+        # It would go where the head is to come from.
+        return NoClient("waitress still writes an earlier answer on this connection")
     return channel.socket
 
 
 def _waitress_threads(environ: Environ, _response: Any) -> int:
     return len(_waitress_channel(environ).server.task_dispatcher.threads)
+
+
+# ---- Werkzeug and eventlet
+
+
+def _werkzeug_connection(environ: Environ) -> Any:
+    if environ.get("wsgi.multiprocess"):
+        # The child that has the hub would end with its request.
+        return NoClient("Werkzeug forks a process for each request: leave `processes` at 1")
+    return environ["werkzeug.socket"]
+
+
+def _eventlet_leave(environ: Environ, _response: Any) -> None:
+    # It has read what a client sent ahead, and offers no way to say that nothing shall come of
+    # it. Behind that is the end by now.
+    environ["eventlet.input"].rfile.read()
 
 
 # ---- uWSGI
@@ -189,7 +219,7 @@ SERVERS: tuple[Server, ...] = (
     Server(
         "Werkzeug",
         lambda environ: "werkzeug.socket" in environ,
-        connection=lambda environ: environ["werkzeug.socket"],
+        connection=_werkzeug_connection,
         threads=lambda environ, _: _NOT_SCARCE if environ.get("wsgi.multithread") else 1,
     ),
     Server(
@@ -213,6 +243,13 @@ SERVERS: tuple[Server, ...] = (
         threads=lambda *_: _NOT_SCARCE,
     ),
     Server(
+        "eventlet",
+        lambda environ: "eventlet.input" in environ,
+        connection=lambda environ: environ["eventlet.input"].get_socket(),
+        leave=_eventlet_leave,
+        threads=lambda *_: _NOT_SCARCE if is_patched() else 1,
+    ),
+    Server(
         "uWSGI",
         lambda environ: _uwsgi(environ) is not None,
         connection=_uwsgi_connection,
@@ -223,6 +260,13 @@ SERVERS: tuple[Server, ...] = (
         "mod_wsgi",
         lambda environ: "mod_wsgi.version" in environ,
         threads=lambda *_: sys.modules["mod_wsgi"].threads_per_process,
+        instead="run gunicorn or uWSGI behind Apache as a proxy",
+    ),
+    Server(
+        "Granian",
+        lambda environ: environ.get("SERVER_SOFTWARE") == "Granian",
+        instead="run flask_eventstream.asgi.EventStreamASGI(app) with --interface asgi, or set"
+        " SSE_MAX_STREAMS to fewer streams than --blocking-threads",
     ),
 )
 
@@ -268,7 +312,8 @@ class Identified:
         for software, key in _SHOWN_AS.items():
             if self.name.startswith(software):
                 return f"middleware keeps back what {self.name} shows in environ as {key!r}"
-        return f"{self.name} does not show its sockets to applications: {_ADVICE}"
+        instead = self.server.instead if self.server is not None else _ADVICE
+        return f"{self.name} does not show its sockets to applications: {instead}"
 
     def _checked(self, found: Any) -> Client | NoClient:
         try:
@@ -281,13 +326,26 @@ class Identified:
             pass
         return NoClient(f"{self.name} shows something else than a socket")
 
-    def why_no_hub(self) -> str | None:
-        """Why the hub's thread can't run in this process; ``None`` where it can."""
+    def why_no_stream(self) -> str | None:
+        """Why no stream can be opened in this process, in any way; ``None`` where it can."""
+        bridge = self._bridge()
+        if bridge is not None:
+            return (
+                f"{bridge} never says that a reader left: give the ASGI server"
+                " flask_eventstream.asgi.EventStreamASGI(app) instead"
+            )
         uwsgi = _uwsgi(self.environ)
         if uwsgi is None or getattr(uwsgi, "has_threads", False):
             return None
         # Between requests it would stand still, with all streams: uWSGI waits with the GIL in hand.
         return "uWSGI lets no thread of Python run: start it with --enable-threads"
+
+    def _bridge(self) -> str | None:
+        asked = self.start_response if self.owner is None else self.owner
+        package = str(getattr(asked, "__module__", "")).partition(".")[0]
+        if package in _BRIDGES:
+            return package
+        return "the bridge from ASGI" if "asgi.scope" in self.environ else None
 
     def count_threads(self) -> int | None:
         """How many requests this process can answer at once; ``None`` where nobody can tell."""
@@ -307,7 +365,7 @@ class Identified:
         """
         if self.server is not None:
             with contextlib.suppress(Exception):
-                self.server.leave(self.owner)
+                self.server.leave(self.environ, self.owner)
 
     def may_chunk(self) -> bool:
         """True where the client asked in HTTP/1.1, and asked a server that speaks HTTP."""

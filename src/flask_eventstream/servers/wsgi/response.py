@@ -142,7 +142,7 @@ class EventStreamResponse:
         return ()
 
     def _hand_off_or_hold(self, pump: Pump | None, server: Identified) -> Iterable[bytes]:
-        why = server.why_no_hub()
+        why = server.why_no_stream()
         if why is not None:
             raise _Busy(why)
         with _busy_if_it_can_not():
