@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -36,6 +37,25 @@ def test_nothing_else_is_mounted(mounted: Site) -> None:
     assert get(f"{mounted.url}/hello").text == "hello from Starlette"
     assert get(f"{mounted.url}/ping").status == 404
     assert get(f"{mounted.url}/events/ping").status == 404
+
+
+def test_the_whole_application_is_mounted(launch: Launch, channel: str) -> None:
+    """Below a path, behind another framework's middleware, more streams are open than threads."""
+    site = launch("uvicorn", app="mounted:whole")
+    url = f"{site.url}/flask/stream?channel={channel}"
+    origin = {"Origin": "https://pages.example"}
+    with ExitStack() as stack:
+        readers = [stack.enter_context(Reader(url, origin)) for _ in range(8)]
+        for reader in readers:
+            wait_until(lambda r=reader: r.comments, what="an open stream")  # type: ignore[misc]
+
+        assert get(f"{site.url}/hello").text == "hello from Starlette"
+        assert get(f"{site.url}/flask/ping").text.startswith("pong")
+        site.publisher.publish("hello", channel=channel)
+        assert [reader.next_event()["data"] for reader in readers] == ["hello"] * 8
+        allowed = {reader.headers["access-control-allow-origin"] for reader in readers}
+        assert allowed == {"https://pages.example"}
+    wait_until(lambda: '"streams":0' in get(f"{site.url}/flask/stats").text, what="none left")
 
 
 def test_mounted_streams_end_in_time(launch: Launch, channel: str) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from served import app
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
 from flask_eventstream.asgi import EventStreamASGI
 
-__all__ = ["starlette"]
+__all__ = ["starlette", "whole"]
 
 stream = EventStreamASGI(app, threads=2, only="/stream")
 
@@ -20,3 +22,8 @@ async def hello(_request: Request) -> PlainTextResponse:
 
 
 starlette = Starlette(routes=[Route("/hello", hello), Route("/events", stream)])
+# As a framework's own middleware, which most applications have some of, and the whole Flask app.
+whole = Starlette(
+    routes=[Route("/hello", hello), Mount("/flask", EventStreamASGI(app, threads=2))],
+    middleware=[Middleware(CORSMiddleware, allow_origins=["https://pages.example"])],
+)
