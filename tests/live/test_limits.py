@@ -109,3 +109,13 @@ def test_the_only_thread_is_given_back(launch: Launch, channel: str) -> None:
 
         assert reader.complete
     assert get(f"{site.url}/ping").status == 200
+
+
+def test_long_names_fit_into_gunicorns_request_line(launch: Launch) -> None:
+    """Of the longest names 19 fit into the request line that gunicorn takes, as the docs say."""
+    site = launch("gunicorn-sync")
+    names = [f"{number:02}".ljust(200, "x") for number in range(20)]
+    with site.read(*names[:19]) as reader:
+        assert reader.status == 200
+    with site.read(*names) as reader:
+        assert reader.status == 414
