@@ -122,7 +122,7 @@ class Event:
     id: str | None = None
     retry: int | None = None
     is_json: bool = field(default=False, init=False, compare=False, repr=False)
-    """True where ``data`` was not text and was made JSON text here."""
+    """True where ``data`` was not text and became JSON text."""
 
     def __post_init__(self) -> None:
         if type(self.data) is not str:
@@ -137,6 +137,15 @@ class Event:
             object.__setattr__(self, "id", _checked_id(self.id))
         if self.retry is not None:
             object.__setattr__(self, "retry", _checked_retry(self.retry))
+
+    @classmethod
+    def from_json(
+        cls, text: str, type: str | None = None, id: str | None = None, retry: int | None = None
+    ) -> Event:
+        """An event whose data was made JSON before, as logs keep it."""
+        event = cls(text, type, id, retry)
+        object.__setattr__(event, "is_json", True)
+        return event
 
     @property
     def size_bytes(self) -> int:

@@ -190,6 +190,20 @@ def test_unusual_sizes_arrive(broker: Broker, listen: Listen, text: str) -> None
     assert ear.data == [text]
 
 
+def test_what_was_no_text_is_known(broker: Broker, listen: Listen) -> None:
+    """A live event says whether its data was made JSON: a text may look the same."""
+    ear = listen(broker, "a")
+
+    for published in ({"a": 1}, '{"a": 1}', 7, "7"):
+        broker.publish("a", Event(published))
+
+    ear.wait_heard(4)
+
+    assert [(e.event.data, e.event.is_json) for e in ear.heard if e.event] == [
+        *(('{"a": 1}', True), ('{"a": 1}', False), ("7", True), ("7", False)),
+    ]
+
+
 def test_channel_names_are_not_patterns(broker: Broker, listen: Listen) -> None:
     """A channel name with signs that mean something to some store is just a name."""
     names = ["*", "a*", "?", "%", "a%", "a_b", "[a]", "'; --", "ä", "a b", "A", "a"]

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,8 +109,8 @@ def _read_ours(text: str, start: int, position: Position | None) -> Message:
     fields = json.loads("{" + rest[2:]) if rest.startswith(", ") else {}
     if fields.get("type") == STREAM_END:
         return Message(None, position, Kind.END)
-    kept = data if isinstance(data, str) else text[start:end]
-    return Message(_event(kept, fields), position)
+    kept, make = (data, Event) if isinstance(data, str) else (text[start:end], Event.from_json)
+    return Message(_event(kept, fields, make), position)
 
 
 def _read_foreign(text: str) -> Event:
@@ -137,5 +138,5 @@ def _read_pair(value: list[Any]) -> Event | None:
     return Event(value[1], value[0])
 
 
-def _event(data: Any, fields: dict[str, Any]) -> Event:
-    return Event(data, fields.get("type"), fields.get("id"), fields.get("retry"))
+def _event(data: Any, fields: dict[str, Any], make: Callable[..., Event] = Event) -> Event:
+    return make(data, fields.get("type"), fields.get("id"), fields.get("retry"))

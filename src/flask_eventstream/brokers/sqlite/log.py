@@ -52,7 +52,9 @@ _NEWS = 1000
 
 #: How a kind stands in the table.
 _KINDS = {Kind.EVENT: 0, Kind.END: 1, Kind.CONTROL: 2}
-_KIND_OF = {number: kind for kind, number in _KINDS.items()}
+#: An event whose data was no text: whoever reads it from Python gets the object.
+_JSON = 3
+_KIND_OF = {**{number: kind for kind, number in _KINDS.items()}, _JSON: Kind.EVENT}
 
 #: Where the log stands: the last sequence that was given out, the last in the table, the epoch.
 #: The second is the first, unless somebody else wrote there: no position may be ahead of the log.
@@ -253,14 +255,15 @@ class LogFile(SqliteFile):
 
     def _append(self, channel: str, event: Event | None, kind: Kind) -> int:
         now_ms = self._now_ms()
-        values: tuple[Any, ...] = (None, None, None, None, 0)
+        values: tuple[Any, ...] = (_KINDS[kind], None, None, None, None, 0)
         if event is not None:
+            number = _JSON if event.is_json and kind is Kind.EVENT else _KINDS[kind]
             repeats = 1 if event.id and self._history.places(event.id, [channel]) else 0
-            values = (event.data, event.type, event.id, event.retry, repeats)
+            values = (number, event.data, event.type, event.id, event.retry, repeats)
         cursor = self._db.execute(
             "INSERT INTO sse_events (channel, at_ms, kind, data, type, id, retry, repeats)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (channel, now_ms, _KINDS[kind], *values),
+            (channel, now_ms, *values),
         )
         sequence = int(cursor.lastrowid or 0)
         stored = self._touch(channel, sequence if kind is Kind.END else 0, now_ms)
@@ -309,7 +312,7 @@ class LogFile(SqliteFile):
                 return Entry.end(channel, sequence, position)
             if data is None:
                 raise InvalidEvent("data", data, "is missing")
-            event = Event(data, type_, id_, retry)
+            event = (Event.from_json if kind == _JSON else Event)(data, type_, id_, retry)
             return Entry(channel, sequence, position, event, _KIND_OF[kind])
         except (InvalidEvent, KeyError) as error:
             self.skipped.append(f"row {sequence} of sse_events: {error!s}")
