@@ -18,8 +18,8 @@ Every page with ``new EventSource("/stream")`` gets it, in order, once, also aft
 
 from typing import TYPE_CHECKING
 
-from flask_eventstream.app.compat import Message, ServerSentEventsBlueprint, send_event
-from flask_eventstream.app.extension import EventStream, sse
+from flask_eventstream.app.compat import Message, ServerSentEventsBlueprint, send_event, sse
+from flask_eventstream.app.extension import EventStream
 from flask_eventstream.errors import (
     BrokerUnavailable,
     EventStreamError,

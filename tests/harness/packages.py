@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 from .programs import program
 
-__all__ = ["debian_python", "eventlet", "flask", "gunicorn23"]
+__all__ = ["debian_python", "eventlet", "flask", "gunicorn23", "pytest_mock", "sdist"]
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ROOT / ".packages"
@@ -42,6 +44,27 @@ def debian_python() -> list[Path]:
     ).stdout.strip()
     wheels = ["--only-binary", ":all:", "--python-version", version, "--implementation", "cp"]
     return [_filled(f"debian-python{version}", *wheels, "flask", "uvloop"), ROOT / "src"]
+
+
+def pytest_mock() -> list[Path]:
+    """What goes on PYTHONPATH for the fixture `mocker`, which others' tests want."""
+    return [_filled("pytest-mock", "--no-deps", "pytest-mock")]
+
+
+def sdist(requirement: str) -> Path:
+    """The archive of a source distribution, unopened."""
+    folder = PACKAGES / f"sdist-{requirement}"
+    if not folder.is_dir():
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+        half = folder.with_name(f"{folder.name}.{os.getpid()}")
+        subprocess.run(
+            [*command, "--no-binary", ":all:", "--dest", str(half), requirement],
+            check=True,
+            timeout=INSTALL_WITHIN_S,
+        )
+        with contextlib.suppress(OSError):  # somebody else was faster
+            half.rename(folder)
+    return next(folder.glob("*.tar.gz"))
 
 
 def _filled(name: str, *arguments: str) -> Path:

@@ -5,17 +5,29 @@ A program that used either changes its import line and goes on. New programs nee
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import inspect
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
-from flask import Blueprint
+from flask import Blueprint, Flask, Response, request, stream_with_context
 from flask.json import dumps
 
-from flask_eventstream.app.extension import EventStream, sse
-from flask_eventstream.event import Event
+from flask_eventstream.app.extension import EventStream
+from flask_eventstream.brokers import HasClient, check_channel
+from flask_eventstream.brokers.redis.client_url import url_of_client
+from flask_eventstream.config import Config
+from flask_eventstream.errors import InvalidChannel, InvalidConfig
+from flask_eventstream.event import Event, Name
 from flask_eventstream.hub.tail import read_entries
+from flask_eventstream.state import AppState
 
-__all__ = ["Message", "ServerSentEventsBlueprint", "send_event"]
+__all__ = ["Message", "ServerSentEventsBlueprint", "send_event", "sse"]
+
+#: Behind a field's name, where the value does not begin with one of its own.
+_NEEDLESS_SPACE = re.compile(r"^(event|data|id|retry): (?! )", re.MULTILINE)
 
 
 class Message:
@@ -39,9 +51,18 @@ class Message:
         return {"data": self.data} | {name: value for name, value in optional.items() if value}
 
     def __str__(self) -> str:
-        """The event on the wire."""
+        """The event on the wire, as flask-sse wrote it: a space is there where it must be."""
         text = self.data if isinstance(self.data, str) else dumps(self.data)
-        return Event(text, self.type, self.id, self.retry or None).encode().decode()
+        wire = Message(text, self.type, self.id, self.retry).to_event().encode().decode()
+        return _NEEDLESS_SPACE.sub(r"\1:", wire)
+
+    def to_event(self) -> Event:
+        """The event that it is; as ever, 0 for a field is none.
+
+        Raises:
+            InvalidEvent: No event stream could carry it.
+        """
+        return Event(self.data, self.type or None, self.id or None, self.retry or None)
 
     def __repr__(self) -> str:
         extras = {"type": self.type, "id": self.id, "retry": self.retry}
@@ -61,20 +82,98 @@ class ServerSentEventsBlueprint(EventStream):
 
         events = ServerSentEventsBlueprint("events", __name__)
         events.add_url_rule("", endpoint="stream", view_func=events.stream)
+
+    A subclass may override what flask-sse called: `messages`, `redis`, `stream`.
     """
 
     def __init__(self, name: str, import_name: str, **options: Any) -> None:
         Blueprint.__init__(self, name, import_name, **options)
         self._begin()
 
-    def messages(self, channel: str = "sse") -> Iterator[Message]:
-        """Every event of a channel from now on. Blocks the calling thread."""
-        for entry in read_entries(self._state().broker, [channel]):
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Refuse what could never work.
+
+        Raises:
+            TypeError: Names the class, and what to do.
+        """
+        super().__init_subclass__(**options)
+        if inspect.iscoroutinefunction(cls.messages) or inspect.isasyncgenfunction(cls.messages):
+            raise TypeError(
+                f"{cls.__name__}.messages is async, and streams run it on a thread: write it as a"
+                " generator without async"
+            )
+
+    @property
+    def redis(self) -> Any:
+        """redis-py's client of the server that has the log, the same one each time.
+
+        A subclass whose `redis` is another one has its log there, unless ``SSE_BROKER_URL`` is set.
+
+        Raises:
+            InvalidConfig: The log is in no Redis.
+        """
+        broker = self._state().broker
+        if isinstance(broker, HasClient):
+            return broker.client()
+        why = f"{self.name}.redis is of a log in Redis, and this one is {broker.url}"
+        raise InvalidConfig([f"{why}: set SSE_BROKER_URL to redis://HOST, or make a client"])
+
+    def messages(self, channel: Name | bytes = "sse") -> Iterator[Message]:
+        """Every event of a channel from now on, as it was published.
+
+        Blocks the calling thread or greenlet between events. In a subclass it may be overridden, to
+        filter or to add: its streams then read it, each on a thread of its own, and who comes back
+        gets nothing of what it missed. A channel, or a guard, costs no thread.
+        """
+        for entry in read_entries(self._state().broker, [check_channel(channel)]):
             event = entry.event
             if event is not None:
-                yield Message(event.data, event.type, event.id or entry.position, event.retry)
+                data = json.loads(event.data) if event.is_json else event.data
+                yield Message(data, event.type, event.id, event.retry)
+
+    def _open(self, app: Flask, state: AppState) -> Response:
+        if not self._overrides("messages"):
+            return super()._open(app, state)
+        try:
+            # One, as in flask-sse: messages() can't tell of which channel they are.
+            channel = check_channel(request.args.get("channel") or "sse")
+        except InvalidChannel as error:
+            return app.response_class(f"{error}\n", 400, mimetype="text/plain")
+        state.say_once(
+            "%s.messages is overridden, so each of its streams holds a thread, and readers who come"
+            " back get nothing of what they missed; publish to a channel of its own instead",
+            type(self).__name__,
+        )
+        return self.response(stream_with_context(self._events(channel)))
+
+    def _events(self, channel: str) -> Iterator[Event]:
+        messages: Iterable[Any] = self.messages(channel=channel)
+        for message in messages:
+            if not isinstance(message, Message):
+                kind = type(message).__name__
+                raise TypeError(f"{type(self).__name__}.messages gave a {kind}, not a Message")
+            yield message.to_event()
+
+    def _configure(self, app: Flask) -> Config:
+        config = super()._configure(app)
+        is_said = config.broker_url is not None and config.broker_key == "SSE_BROKER_URL"
+        if is_said or not self._overrides("redis"):
+            return config
+        key = f"{type(self).__name__}.redis"
+        with app.app_context():
+            url = url_of_client(self.redis, key=key)
+        return replace(config, broker_url=url, broker_key=key)
+
+    def _overrides(self, name: str) -> bool:
+        own = inspect.getattr_static(self, name)
+        return own is not inspect.getattr_static(ServerSentEventsBlueprint, name)
 
 
-def send_event(event_name: str | None, data: Any, channel: str = "sse") -> None:
+sse = ServerSentEventsBlueprint("sse", __name__, url_prefix="/stream")
+sse.add_url_rule("", endpoint="stream", view_func=sse.stream)
+EventStream._ready_made = sse  # noqa: SLF001  the one name of flask-sse that everybody imports
+
+
+def send_event(event_name: str | None, data: Any, channel: Name | bytes = "sse") -> None:
     """Publish an event, with the older extension's order of arguments."""
     sse.publish(data, type=event_name, channel=channel)

@@ -7,7 +7,7 @@ import os
 import weakref
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from flask import Blueprint, Flask, Request, Response, current_app, has_app_context, request
 from flask.json import dumps
@@ -25,7 +25,7 @@ from flask_eventstream.publisher import checked_items, make_event
 from flask_eventstream.servers.wsgi.response import Opening
 from flask_eventstream.state import AppState
 
-__all__ = ["EventStream", "sse", "state_of"]
+__all__ = ["EventStream", "state_of"]
 
 _Function = TypeVar("_Function", bound=Callable[[], Any])
 
@@ -56,6 +56,10 @@ class EventStream(Blueprint):
         app: An application to initialise at once.
         name: The blueprint's name; the endpoint is ``NAME.stream``.
     """
+
+    #: What ``from flask_eventstream import sse`` gives; made by app/compat.py, as it is one of
+    #: flask-sse's class.
+    _ready_made: ClassVar[EventStream | None] = None
 
     def __init__(self, app: Flask | None = None, *, name: str = "sse") -> None:
         super().__init__(name, __name__, url_prefix=_DEFAULT_PREFIX)
@@ -133,8 +137,9 @@ class EventStream(Blueprint):
     def _guards_in(self, app: Flask) -> list[Guard]:
         """The guards of one application: of this object, and of `sse` where that stands for it."""
         guards = self._guards.of(self._own_guards(app))
-        if sse is not self and sse._find(app) is self:
-            guards += sse._guards.of(sse._own_guards(app))
+        sse = EventStream._ready_made
+        if sse is not None and sse is not self and sse._find(app) is self:  # noqa: SLF001  ours
+            guards += sse._guards.of(sse._own_guards(app))  # noqa: SLF001  the same
         return sorted(guards, key=lambda guard: guard.number)
 
     def _own_guards(self, app: Flask) -> list[Guard]:
@@ -222,7 +227,14 @@ class EventStream(Blueprint):
         state = state_of(app, stream)
         if not guards:
             _say_unguarded(app, stream, state)
-        return keep_out_of_caches(open_stream(app, state, _request()))
+        return keep_out_of_caches(self._open(app, state))
+
+    def _open(self, app: Flask, state: AppState) -> Response:
+        """The answer to whom the guards let in."""
+        return open_stream(app, state, _request())
+
+    def _configure(self, app: Flask) -> Config:
+        return Config.from_mapping(app.config)
 
     def response(self, iterable: Iterable[Any]) -> Response:
         """A response that sends what ``iterable`` yields as events, as it yields them.
@@ -262,7 +274,7 @@ class EventStream(Blueprint):
         """
         found = self._find(app)
         if found is None:
-            here = "sse" if self is sse else "this object"
+            here = "sse" if self is EventStream._ready_made else "this object"
             raise RuntimeError(
                 f"{app} has no EventStream {self.name!r} that {here} could stand for, so nobody"
                 f" could read what it publishes: add app.register_blueprint({self.name},"
@@ -276,7 +288,7 @@ class EventStream(Blueprint):
         if self in streams:
             return self
         named = (stream for stream in streams if stream.name == self.name)
-        return next(named, None) if self is sse else None
+        return next(named, None) if self is EventStream._ready_made else None
 
     def _app(self) -> Flask:
         if has_app_context():
@@ -355,12 +367,12 @@ def state_of(app: Flask, stream: EventStream) -> AppState:
     if state is None:
         # Threads that come at the same time all get the one that was first; none has opened
         # anything yet.
-        state = states.setdefault(stream, _make_state(app))
+        state = states.setdefault(stream, _make_state(app, stream))
     return state
 
 
-def _make_state(app: Flask) -> AppState:
-    config = Config.from_mapping(app.config)
+def _make_state(app: Flask, stream: EventStream) -> AppState:
+    config = stream._configure(app)  # noqa: SLF001  of this room
     for warning in unread_keys(app.config):
         say_once(app, warning)
     broker = _make_broker(app, config)
@@ -399,6 +411,3 @@ def _make_broker(app: Flask, config: Config) -> Broker:
         timeout_s=config.publish_timeout_s,
         key=config.broker_key,
     )
-
-
-sse = EventStream()

@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from flask_eventstream.brokers.address import shown_url
-from flask_eventstream.brokers.broker import Broker, HasLimits, Inbox, Listener, check_channel
+from flask_eventstream.brokers.broker import (
+    Broker,
+    HasClient,
+    HasLimits,
+    Inbox,
+    Listener,
+    check_channel,
+)
 from flask_eventstream.brokers.memory import MemoryBroker
 from flask_eventstream.brokers.sqlite.broker import SqliteBroker
 from flask_eventstream.errors import InvalidConfig
@@ -27,7 +34,15 @@ _REDIS_SCHEMES = (
     *("redis+cluster", "rediss+cluster"),
 )
 
-__all__ = ["Broker", "HasLimits", "Inbox", "Listener", "broker_from_url", "check_channel"]
+__all__ = [
+    "Broker",
+    "HasClient",
+    "HasLimits",
+    "Inbox",
+    "Listener",
+    "broker_from_url",
+    "check_channel",
+]
 
 
 def broker_from_url(

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from flask_eventstream.errors import InvalidChannel
 from flask_eventstream.event import Event, obvious_text
 from flask_eventstream.log.entries import Entry, Replay, Standing, UpToDate
 
-__all__ = ["Broker", "HasLimits", "Inbox", "Listener", "check_channel"]
+__all__ = ["Broker", "HasClient", "HasLimits", "Inbox", "Listener", "check_channel"]
 
 #: Long enough for "tenant-uuid:resource-uuid:kind", short enough that 32 fit a request line.
 _MAX_CHANNEL_BYTES = 200
@@ -121,6 +121,14 @@ class HasLimits(Protocol):
         Raises:
             BrokerUnavailable: It does not answer.
         """
+
+
+@runtime_checkable
+class HasClient(Protocol):
+    """A broker whose server applications may have commands of their own for."""
+
+    def client(self) -> Any:
+        """A client of the server's own kind, the same one each time. Any thread."""
 
 
 def check_channel(channel: object) -> str:
