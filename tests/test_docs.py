@@ -30,6 +30,7 @@ from flask_eventstream.brokers import broker_from_url
 from flask_eventstream.config import _READERS, _REDIS_KEYS, Config
 from flask_eventstream.errors import EndReason
 from flask_eventstream.log.entries import Entry, Retention
+from harness.hand_server import HandServer
 from harness.ports import free_port
 from harness.programs import program
 from harness.redis_server import RedisServer, run_redis
@@ -317,6 +318,22 @@ def test_the_guard_by_address_holds(path: str, status: int, copied: Path) -> Non
 def own_sse(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give a snippet an `sse` that no other test has put a rule on."""
     monkeypatch.setattr(flask_eventstream, "sse", flask_eventstream.EventStream())
+
+
+@pytest.mark.usefixtures("own_sse")
+def test_the_raw_recipe_becomes_a_publish(copied: Path) -> None:
+    """The how-to's chat sends what is posted to the readers of its channel."""
+    app: Flask = load(copied, "from_the_raw_recipe").app
+    app.config["SSE_BROKER_URL"] = "memory://"
+    client = app.test_client()
+    with HandServer(app).request("/stream?channel=chat") as page:
+        page.opened()
+
+        assert client.post("/post", data={"user": "ada", "message": "hi"}).status_code == 204
+
+        page.until(lambda: page.data, "the message")
+
+    assert page.data == ["ada: hi"]
 
 
 @pytest.mark.usefixtures("own_sse")
