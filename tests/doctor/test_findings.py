@@ -192,6 +192,7 @@ def test_the_servers_heartbeat_counts() -> None:
     [
         ({"sent_away": "uWSGI lets no thread run: start it with --enable-threads"}, "--threads 4"),
         ({"sent_away": "no descriptor is left: raise ulimit -n"}, "ulimit -n 65536"),
+        ({"sent_away": "a2wsgi never …: give it …EventStreamASGI(app) instead"}, "asgi = EventSt"),
         ({"sent_away": "all are taken", "held": "it ends TLS itself"}, "listen 443 ssl http2;"),
         ({"sent_away": "all are taken", "held": "x does not show its sockets"}, "gunicorn --work"),
     ],
@@ -202,6 +203,22 @@ def test_why_it_was_sent_away_has_its_remedy(told: dict[str, Any], mend: str) ->
     (finding,) = [remark for remark in remarks if remark.mend]
 
     assert key_of(finding) == "sent-away"
+    assert mend in finding.mend
+
+
+@pytest.mark.parametrize(
+    ("held", "mend"),
+    [
+        ("run EventStreamASGI(app), or fewer streams than --blocking-threads", "asgi = EventSt"),
+        ("uWSGI runs a loop of its own: --threads is what is known to work", "--threads 4"),
+        ("Werkzeug forks a process for each request: leave `processes` at 1", "threaded=True"),
+        ("x shows none: run it with gunicorn, or fewer streams than it has threads", "gunicorn --"),
+    ],
+)
+def test_why_it_is_held_has_its_remedy(held: str, mend: str) -> None:
+    """A stream that holds a thread gets the lines for that server, and not for another."""
+    (finding,) = [each for each in stream_with(told={**TOLD, "held": held}) if each.mend]
+
     assert mend in finding.mend
 
 

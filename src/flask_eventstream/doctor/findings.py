@@ -165,7 +165,7 @@ def _sent_away(app: AppFacts, seen: StreamFacts) -> Remark:
     why, held = seen.told.get("sent_away"), seen.told.get("held")
     if held:
         return problem("sent-away", why=f"{why}: {held}", mend=_mend_held(held, app.app))
-    if why and "--enable-threads" in why:
+    if why and any(sign in why for sign, _ in HELD if sign):
         return problem("sent-away", why=why, mend=_mend_held(why, app.app))
     return problem(
         "sent-away", why=why or "The process holds as many streams as it may, or is just stopping"

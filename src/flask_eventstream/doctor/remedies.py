@@ -58,6 +58,8 @@ addEventListener("pagehide", () => source.close());    // and none for a page th
 
 _GUNICORN = "pip install gunicorn\ngunicorn --workers 2 --bind 127.0.0.1:8000 {app}"
 
+_UWSGI = "uwsgi --http-socket 127.0.0.1:8000 --module {app} --enable-threads --threads 4"
+
 _UNCOMPRESSED = """
 # before the middleware of the app that compresses:
 if environ["PATH_INFO"] == "{path}":
@@ -331,14 +333,23 @@ listen 443 ssl http2;    # nginx 1.25.1 and newer: listen 443 ssl; http2 on;
     ),
 }
 
-#: Why a stream holds a thread → what helps. The first text that is in the reason counts.
+#: Why a stream holds a thread, or can't be had → what helps. The first text in the reason counts.
 HELD: tuple[tuple[str, str], ...] = (
     ("SSE_HANDOFF is off", 'SSE_HANDOFF = "auto"'),
     ("uvloop is not installed", "pip install uvloop"),
     ("ends TLS itself", _TLS_AT_NGINX),
     ("shares one connection", _TLS_AT_NGINX),
     ("reads ahead", "waitress-serve --channel-request-lookahead=0 {app}"),
-    ("-threads", "uwsgi --http-socket 127.0.0.1:8000 --module {app} --enable-threads --threads 4"),
+    ("leave `processes` at 1", "app.run(threaded=True)    # and no `processes`"),
+    (
+        "EventStreamASGI(app)",
+        """
+from flask_eventstream.asgi import EventStreamASGI
+asgi = EventStreamASGI(app)    # of {app}: this is what the ASGI server is to serve
+""",
+    ),
+    ("--threads is what", _UWSGI),
+    ("with --enable-threads", _UWSGI),
     (
         "middleware keeps back",
         "# give {app} the server's whole environ: move or drop that middleware",

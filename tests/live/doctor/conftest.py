@@ -126,7 +126,11 @@ def open_shop(stack: ExitStack, tmp_path_factory: pytest.TempPathFactory) -> Cal
     """Starts servers that end with the module: `open_shop(kind, SSE_HEARTBEAT_S=3)`."""
 
     def start(
-        kind: str, *options: str, env: dict[str, str] | None = None, **settings: object
+        kind: str,
+        *options: str,
+        app: str | None = None,
+        env: dict[str, str] | None = None,
+        **settings: object,
     ) -> Shop:
         folder = tmp_path_factory.mktemp("shop")
         given = {
@@ -135,7 +139,7 @@ def open_shop(stack: ExitStack, tmp_path_factory: pytest.TempPathFactory) -> Cal
             **settings,
         }
         variables = {f"FLASK_{name}": str(value) for name, value in given.items()} | (env or {})
-        name = "shop:asgi" if kind in ASGI_KINDS else "shop:app"
+        name = app or ("shop:asgi" if kind in ASGI_KINDS else "shop:app")
         running = serve(kind, name, cwd=APPS, env=variables, options=options)
         server = stack.enter_context(running)
         stack.callback(lambda: print(f"--- log of {server!r}\n{server.log()}"))

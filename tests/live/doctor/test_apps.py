@@ -103,6 +103,14 @@ def test_an_asgi_server_is_fine(open_shop: OpenShop) -> None:
     assert "streams hold no thread of the server" in found.fine
 
 
+def test_a_bridge_that_is_not_ours_is_found(open_shop: OpenShop) -> None:
+    """Behind uvicorn's own bridge to WSGI streams are sent away, and the wrapper is named."""
+    found = open_shop("uvicorn", "--interface", "wsgi", app="shop:app").visit()
+
+    assert found.only.headline == "The stream was sent away at once"
+    assert "asgi = EventStreamASGI(app)" in found.only.mend
+
+
 def test_a_server_without_uvloop_is_found(open_shop: OpenShop, tmp_path: Path) -> None:
     """A server whose Python has no uvloop is found, though the command's own has it."""
     (tmp_path / "uvloop.py").write_text("raise ImportError('not for this Python')\n")
