@@ -1,15 +1,13 @@
-"""One extension on one application: how many threads it spares, which hub it has, what it says."""
+"""One extension on one application: its hubs and their figures, what it says."""
 
 from __future__ import annotations
 
-import resource
-import threading
+import os
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from flask_eventstream import state as room
 from flask_eventstream.brokers.memory import MemoryBroker
 from flask_eventstream.config import Config
 from flask_eventstream.errors import EventTooLarge
@@ -36,58 +34,15 @@ def run() -> Iterator[HubThread]:
 
 def adopted(state: AppState, run: HubThread) -> Client:
     client = Client()
-    run.call(state.adopt, run, Adoption(client.hub_end, StreamRequest(("sse",))))
+    run.give(state, Adoption(client.hub_end, StreamRequest(("sse",))))
     return client
-
-
-@pytest.mark.parametrize(
-    ("threads", "max_streams", "most"),
-    [(1, None, 1), (2, None, 1), (8, None, 4), (2000, None, 1000), (8, 100, 4)],
-)
-def test_threads_that_may_hold_a_stream(threads: int, max_streams: int | None, most: int) -> None:
-    """Half of a server's threads hold streams, and of one thread that one."""
-    assert_most(most, threads, max_streams)
-
-
-@pytest.mark.parametrize(("max_streams", "most"), [(None, 1), (5, 5)])
-def test_threads_that_nobody_can_count(max_streams: int | None, most: int) -> None:
-    """Of threads that can't be counted one holds a stream, or SSE_MAX_STREAMS do."""
-    assert_most(most, None, max_streams)
-
-
-def assert_most(most: int, threads: int | None, max_streams: int | None) -> None:
-    state = a_state() if max_streams is None else a_state(max_streams=max_streams)
-
-    assert all(state.hold_thread(threads) for _ in range(most))
-    assert not state.hold_thread(threads)
-
-    state.free_thread()
-
-    assert state.hold_thread(threads)
-
-
-def test_threads_are_counted_together() -> None:
-    """However many threads ask at once, no more get one than there are."""
-    state = a_state()
-    granted: list[bool] = []
-
-    def ask() -> None:
-        granted.append(state.hold_thread(8))
-
-    threads = [threading.Thread(target=ask) for _ in range(20)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(10)
-
-    assert granted.count(True) == 4
 
 
 def test_a_hub_is_made_for_the_first_stream(run: HubThread) -> None:
     """Before its first stream a state has nothing to count; afterwards its hub counts."""
     state = a_state()
 
-    assert state.stats() == Stats(0, 0, 0, {})
+    assert state.stats() == Stats()
 
     client = adopted(state, run)
     wait_until(lambda: state.stats().streams == 1, what="the stream")
@@ -111,81 +66,55 @@ def test_all_streams_are_one_hubs(run: HubThread) -> None:
         assert client.ended
 
 
-def test_another_loop_gets_another_hub(run: HubThread) -> None:
-    """A state whose process was forked makes a hub on the new thread's loop."""
-    state = a_state()
-    first = adopted(state, run)
-    wait_until(lambda: state.stats().streams == 1, what="the stream")
+@pytest.fixture
+def other() -> Iterator[HubThread]:
+    """Another loop of the same process."""
     other = HubThread()
-    second = adopted(state, other)
-    wait_until(lambda: len(other.hubs) == 1, what="the other hub")
-    wait_until(lambda: state.stats().opened == 1, what="its stream")
-
-    assert len(run.hubs) == 1
-
+    yield other
     other.stop()
-    first.close()
-    second.close()
 
 
-@pytest.mark.parametrize(("configured", "most"), [(7, 7), (None, 400)])
-def test_how_many_streams_a_process_may_hold(
-    run: HubThread, monkeypatch: pytest.MonkeyPatch, configured: int | None, most: int
-) -> None:
-    """The limit is the configured one, else the open files less a hundred."""
-    monkeypatch.setattr(room, "open_file_limit", lambda: 500)
-    state = a_state(max_streams=configured)
-    client = adopted(state, run)
-    wait_until(lambda: state.stats().streams == 1, what="the stream")
+def test_each_loop_has_one_hub(run: HubThread, other: HubThread) -> None:
+    """Streams that come to two loops in turn go to two hubs, whose figures are added up."""
+    state = a_state()
+    clients = [adopted(state, home) for home in (run, other) * 4]
+    wait_until(lambda: state.stats().streams == 8, what="eight streams")
 
-    assert [hub._max_streams for hub in run.hubs] == [most]
+    assert [len(run.hubs), len(other.hubs)] == [1, 1]
 
-    client.close()
+    for client in clients:
+        client.close()
+    wait_until(lambda: sum(state.stats().ended.values()) == 8, what="eight ends")
 
 
-def test_there_is_always_room_for_one(run: HubThread, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where hardly any file may be opened, one stream is still allowed."""
-    monkeypatch.setattr(room, "open_file_limit", lambda: 20)
+def test_the_limit_holds_for_all_loops(run: HubThread, other: HubThread) -> None:
+    """SSE_MAX_STREAMS is for the process, however many loops there are."""
+    state = a_state(max_streams=2)
+    clients = [adopted(state, home) for home in (run, other) * 4]
+    wait_until(lambda: state.stats().refused == {"full": 6}, what="six to be sent away")
+
+    assert state.stats().streams - state.stats().ended.get("refused", 0) <= 2
+
+    for client in clients:
+        client.close()
+
+
+def test_a_forked_child_has_no_streams(run: HubThread) -> None:
+    """In a forked child the figures are the child's own."""
     state = a_state()
     client = adopted(state, run)
     wait_until(lambda: state.stats().streams == 1, what="the stream")
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writing, repr(state.stats()).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
 
-    assert [hub._max_streams for hub in run.hubs] == [1]
+    assert os.read(reading, 1000).decode() == repr(Stats())
 
-    client.close()
-
-
-def test_the_limit_of_this_process_is_asked() -> None:
-    """The limit on open files is this process's own."""
-    assert room.open_file_limit() == resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-
-
-@pytest.mark.parametrize(
-    ("max_streams", "advice"),
-    [
-        (1, "1 are open, all that SSE_MAX_STREAMS allows: raise it"),
-        (None, "1 are open, all that the limit on open files allows: raise ulimit -n"),
-    ],
-)
-def test_a_full_process_says_so(
-    max_streams: int | None,
-    advice: str,
-    run: HubThread,
-    caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """A process without room for another stream says, once, which limit it is."""
-    monkeypatch.setattr(room, "open_file_limit", lambda: 101)
-    state = a_state(max_streams=max_streams)
-    state.say_if_full()
-    client = adopted(state, run)
-    wait_until(lambda: state.stats().streams == 1, what="the stream")
-    assert caplog.messages == []
-    state.say_if_full()
-    state.say_if_full()
-
-    assert caplog.messages == [f"A stream was sent away: {advice}"]
-
+    os.close(reading)
+    os.close(writing)
     client.close()
 
 

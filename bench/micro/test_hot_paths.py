@@ -18,6 +18,7 @@ from flask_eventstream.framing import rewrite_head
 from flask_eventstream.hub.catchup import CatchUp
 from flask_eventstream.hub.fanout import FanOut
 from flask_eventstream.hub.groups import Group
+from flask_eventstream.hub.observer import Unobserved
 from flask_eventstream.hub.splice import Splice
 from flask_eventstream.hub.stream import Stream
 from flask_eventstream.log.entries import Entry, Replay
@@ -79,7 +80,7 @@ def test_validate_and_encode(benchmark: BenchmarkFixture) -> None:
 def fan_out_of(streams: int) -> tuple[Turns, FanOut, Group]:
     """A fan-out with one group of mute streams."""
     turns = Turns()
-    fan_out = FanOut(cast("asyncio.AbstractEventLoop", turns))
+    fan_out = FanOut(cast("asyncio.AbstractEventLoop", turns), Unobserved())
     group = Group(("sse",), ended=set(), now_s=0.0)
     for _ in range(streams):
         group.join(cast("Stream", Mute()))

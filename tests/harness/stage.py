@@ -18,11 +18,12 @@ from flask_eventstream.brokers import Broker, Inbox, Listener
 from flask_eventstream.brokers.memory import MemoryBroker
 from flask_eventstream.config import Config
 from flask_eventstream.event import Event
+from flask_eventstream.hub.admission import Admission, StreamCount
 from flask_eventstream.hub.adoption import Adoption
 from flask_eventstream.hub.hub import Hub
-from flask_eventstream.hub.observer import Observer
+from flask_eventstream.hub.observer import Observer, Unobserved
 from flask_eventstream.hub.request import After, Now, StreamRequest
-from flask_eventstream.log.entries import Over, Replay, Standing, UpToDate
+from flask_eventstream.log.entries import Missed, Over, Replay, Standing, UpToDate
 from harness.event_stream import Dispatched, EventStreamParser
 from harness.waiting import Deadline
 
@@ -123,6 +124,7 @@ class _Listener:
         self._inner = inner
         self.channels: set[str] = set()
         self.stopped = False
+        self._waiting: set[asyncio.Future[Any]] = set()
 
     async def subscribe(self, channels: Collection[str]) -> None:
         self.channels.update(channels)
@@ -138,11 +140,16 @@ class _Listener:
 
     async def replay(self, channels: Sequence[str], after: str | None) -> Replay:
         self._log.replays += 1
-        await self._log.present.wait()
+        waiting = asyncio.ensure_future(self._log.present.wait())
+        self._waiting.add(waiting)
+        waiting.add_done_callback(self._waiting.discard)
+        await waiting
         return await self._inner.replay(channels, after)
 
     def stop(self) -> None:
         self.stopped = True
+        for waiting in tuple(self._waiting):
+            waiting.cancel()
         self._inner.stop()
 
 
@@ -247,14 +254,15 @@ class Stage:
         **config: Any,
     ) -> Hub:
         """A hub on the scenario's log; `config` is in the words of `Config`."""
+        settings = Config(max_streams=max_streams, **config)
         hub = Hub(
             self.loop,
             broker or self.log,
-            Config(**config),
-            max_streams=max_streams,
+            settings,
+            admission=Admission(settings, random=lambda: random, process=StreamCount()),
             random=lambda: random,
             released=self.released.append,
-            observer=observer,
+            observer=observer or Unobserved(),
         )
         self._hubs.append(hub)
         return hub
@@ -269,7 +277,8 @@ class Stage:
     ) -> Client:
         """A client whose stream the hub has just been given; by default of the channel `sse`.
 
-        `more` is in the words of `StreamRequest` and of `Adoption`.
+        `more` is in the words of `StreamRequest` and of `Adoption`. As in a view, the log is asked
+        where it stands, unless a `standing` is given.
         """
         client = Client(buffer_bytes=buffer_bytes)
         self._clients.append(client)
@@ -277,6 +286,9 @@ class Stage:
         start = Now() if after is None else After(after)
         if "feed" not in connection:
             channels = channels or ("sse",)
+            if "standing" not in more:
+                standing = hub._broker.arrive(channels, after)
+                more["standing"] = Missed() if isinstance(standing, Over) else standing
         hub.adopt(Adoption(client.hub_end, StreamRequest(channels, start, **more), **connection))
         return client
 

@@ -12,6 +12,7 @@ from flask_eventstream.errors import EndReason
 from flask_eventstream.event import Event
 from flask_eventstream.hub.fanout import FanOut
 from flask_eventstream.hub.groups import Group
+from flask_eventstream.hub.observer import Unobserved
 from flask_eventstream.log.entries import Entry
 from harness.stage import LOOPS, Stage, perform
 
@@ -72,7 +73,7 @@ def test_frames_of_one_turn_are_one_write(play: Play) -> None:
     """Everything that came in one turn of the loop is written at once, in its order."""
 
     async def scenario(stage: Stage) -> None:
-        fan_out = FanOut(stage.loop)
+        fan_out = FanOut(stage.loop, Unobserved())
         group, streams = a_group(3)
         give(fan_out, group, "a", "b")
 
@@ -90,7 +91,7 @@ def test_frames_of_two_turns_are_two_writes(play: Play) -> None:
     """What comes later is written later, never lost and never twice."""
 
     async def scenario(stage: Stage) -> None:
-        fan_out = FanOut(stage.loop)
+        fan_out = FanOut(stage.loop, Unobserved())
         group, (stream,) = a_group(1)
         give(fan_out, group, "a")
         await turns(2)
@@ -106,7 +107,7 @@ def test_a_long_write_yields_to_the_loop(play: Play) -> None:
     """Between two slices of 64 streams the loop takes its turn."""
 
     async def scenario(stage: Stage) -> None:
-        fan_out = FanOut(stage.loop)
+        fan_out = FanOut(stage.loop, Unobserved())
         group, streams = a_group(1000)
         give(fan_out, group, "a")
         written: list[int] = []
@@ -126,7 +127,7 @@ def test_small_groups_share_a_slice(play: Play) -> None:
     """Many groups of one stream are written 64 to a turn, not one."""
 
     async def scenario(stage: Stage) -> None:
-        fan_out = FanOut(stage.loop)
+        fan_out = FanOut(stage.loop, Unobserved())
         groups = [a_group(1) for _ in range(128)]
         for group, _ in groups:
             give(fan_out, group, "a")
@@ -141,7 +142,7 @@ def test_order_holds_across_slices(play: Play) -> None:
     """Events that come during a long write follow it, for every stream."""
 
     async def scenario(stage: Stage) -> None:
-        fan_out = FanOut(stage.loop)
+        fan_out = FanOut(stage.loop, Unobserved())
         group, streams = a_group(200)
         for each in "abcdef":
             give(fan_out, group, each)
@@ -157,7 +158,7 @@ def test_who_comes_after_the_seal_gets_only_what_is_newer(play: Play) -> None:
     """Sealing gives what waits to the streams of now; a stream that joins then gets the rest."""
 
     async def scenario(stage: Stage) -> None:
-        fan_out = FanOut(stage.loop)
+        fan_out = FanOut(stage.loop, Unobserved())
         group, (first,) = a_group(1)
         give(fan_out, group, "a")
         fan_out.seal(group)
@@ -176,7 +177,7 @@ def test_sealing_nothing_writes_nothing(play: Play) -> None:
     """A group without frames is not written to."""
 
     async def scenario(stage: Stage) -> None:
-        fan_out = FanOut(stage.loop)
+        fan_out = FanOut(stage.loop, Unobserved())
         group, (stream,) = a_group(1)
         fan_out.seal(group)
         await turns(2)
@@ -191,7 +192,7 @@ def test_a_group_without_streams_is_written_to_nobody(play: Play) -> None:
     """Frames for a group that everybody left go nowhere, and hold nothing up."""
 
     async def scenario(stage: Stage) -> None:
-        fan_out = FanOut(stage.loop)
+        fan_out = FanOut(stage.loop, Unobserved())
         empty, _ = a_group(0)
         group, (stream,) = a_group(1)
         give(fan_out, empty, "a")
@@ -208,7 +209,7 @@ def test_the_end_of_all_channels_ends_the_streams(play: Play) -> None:
     """A group whose channels have all ended ends its streams after the last frame."""
 
     async def scenario(stage: Stage) -> None:
-        fan_out = FanOut(stage.loop)
+        fan_out = FanOut(stage.loop, Unobserved())
         group, (stream,) = a_group(1, "a", "b")
         group.add(entry(None, "a"))
         fan_out.ready(group)
@@ -243,7 +244,7 @@ def test_finish_writes_everything_now(play: Play) -> None:
     """`finish` writes all that waits before it returns, whatever the slices."""
 
     async def scenario(stage: Stage) -> None:
-        fan_out = FanOut(stage.loop)
+        fan_out = FanOut(stage.loop, Unobserved())
         group, streams = a_group(300)
         give(fan_out, group, "a")
         await asyncio.sleep(0)
@@ -259,7 +260,7 @@ def test_what_comes_during_a_fan_out_leaves_together_after_it(play: Play) -> Non
     """Events that come while others are written, one each turn, are one write per stream."""
 
     async def scenario(stage: Stage) -> None:
-        fan_out = FanOut(stage.loop)
+        fan_out = FanOut(stage.loop, Unobserved())
         group, streams = a_group(640)
         give(fan_out, group, "first")
         await turns(2)

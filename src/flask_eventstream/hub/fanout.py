@@ -18,6 +18,7 @@ from itertools import islice
 from flask_eventstream.errors import EndReason
 from flask_eventstream.framing import encode_chunk
 from flask_eventstream.hub.groups import Group
+from flask_eventstream.hub.observer import Observer
 from flask_eventstream.hub.stream import Stream
 
 __all__ = ["FanOut"]
@@ -41,8 +42,9 @@ class _Job:
 class FanOut:
     """The queue of writes. Belongs to the hub's loop."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, observer: Observer) -> None:
         self._loop = loop
+        self._observer = observer
         self._ready: dict[Group, None] = {}
         self._jobs: deque[_Job] = deque()
         self._scheduled = False
@@ -61,6 +63,7 @@ class FanOut:
             data = b"".join(group.frames)
             group.frames.clear()
             group.wrote_at_s = self._loop.time()
+            self._observer.delivered(len(data), len(group.streams))
             self._jobs.append(_Job(group, data=data, ends=group.over))
             self._schedule()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from flask_eventstream.hub.cursor import Cursor
 from flask_eventstream.hub.stream import Stream
@@ -57,7 +57,7 @@ class Groups:
 
     def __init__(self) -> None:
         self._all: dict[tuple[str, ...], Group] = {}
-        self._of: dict[str, list[Group]] = {}
+        self._of: dict[str, dict[Group, None]] = {}
 
     def __iter__(self) -> Iterator[Group]:
         return iter(self._all.values())
@@ -69,7 +69,7 @@ class Groups:
         """The group of exactly these channels."""
         return self._all.get(channels)
 
-    def of(self, channel: str) -> Sequence[Group]:
+    def of(self, channel: str) -> Iterable[Group]:
         """The groups to which a channel's events go."""
         return self._of.get(channel, ())
 
@@ -77,7 +77,7 @@ class Groups:
         """Take in a group, the first of its channels."""
         self._all[group.channels] = group
         for channel in group.channels:
-            self._of.setdefault(channel, []).append(group)
+            self._of.setdefault(channel, {})[group] = None
 
     def leave(self, stream: Stream, channels: tuple[str, ...]) -> None:
         """Take a stream out of its group; a group without streams is forgotten."""
@@ -89,6 +89,7 @@ class Groups:
             return
         del self._all[channels]
         for channel in channels:
-            self._of[channel].remove(group)
-            if not self._of[channel]:
+            groups = self._of[channel]
+            del groups[group]  # a list would be searched: many read one channel among others
+            if not groups:
                 del self._of[channel]

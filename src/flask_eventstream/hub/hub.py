@@ -1,4 +1,4 @@
-"""The hub: every stream of one application in this process, on the loop that it is given.
+"""The hub: every stream of one application on one loop.
 
 It encodes nothing twice, waits for no client, and asks the broker for nothing that another stream
 already has: one group of streams per set of channels, one splice per channel.
@@ -8,76 +8,64 @@ Everything here belongs to the loop. No ``await`` stands between looking at a ta
 
 from __future__ import annotations
 
-import _socket
 import asyncio
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from flask_eventstream.brokers import Broker, Listener
 from flask_eventstream.config import Config
 from flask_eventstream.errors import EndReason
-from flask_eventstream.event import (
-    COMMENT,
-    RESET,
-    encode_channels_event,
-    encode_padding,
-    encode_retry,
-)
-from flask_eventstream.framing import rewrite_head, says_http_1_1, status_of
+from flask_eventstream.event import RESET, encode_channels_event
+from flask_eventstream.hub.admission import Admission, Refusal
 from flask_eventstream.hub.adoption import Adoption
+from flask_eventstream.hub.bring_live import BringLive
 from flask_eventstream.hub.catchup import CatchUp
-from flask_eventstream.hub.connecting import connect, connect_feed
+from flask_eventstream.hub.clockwork import Clockwork
 from flask_eventstream.hub.fanout import FanOut
-from flask_eventstream.hub.feed import Feed
 from flask_eventstream.hub.groups import Group, Groups
-from flask_eventstream.hub.head_reader import HeadReader
-from flask_eventstream.hub.observer import Observer, Unobserved
-from flask_eventstream.hub.request import StreamRequest
+from flask_eventstream.hub.observer import Observer
+from flask_eventstream.hub.opening import Opening
 from flask_eventstream.hub.shared_pages import SharedPages
-from flask_eventstream.hub.splice import Splice
 from flask_eventstream.hub.stream import Stream
-from flask_eventstream.log.entries import Entry, Replay, UpToDate
+from flask_eventstream.log.entries import Entry, Kind
 
-__all__ = ["Hub", "Stats"]
+__all__ = ["Hub", "Stats", "sum_stats"]
 
 _LOGGER = logging.getLogger("flask_eventstream")
-_HTTP_OK = 200
-
-#: How long a new stream's head waits for the broker to say where the log stands. A reader that
-#: publishes as soon as its stream is open must get its own event, so the position is asked first;
-#: but a broker that is away must not keep ``onopen`` from firing.
-_OPEN_WAIT_S = 1.0
-
-#: The reading side of the broker outlives the last stream by this much: the gap between two page
-#: loads of a lone user.
-_LINGER_S = 5.0
-
-#: The part of a heartbeat after which the hub looks who has been silent for too long. With a
-#: quarter, a heartbeat came after three quarters of its time: a seventh more of them.
-_TICK = 1 / 8
-
-#: Streams that reach their lifetime come back within this time, spread evenly.
-_RENEWAL_MS = 1000
-_LIFETIME_SPREAD = 0.2
-#: The least that a client of a stopping process waits: its successor must be listening.
-_LEAST_RETRY_MS = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """What a hub does, at one moment."""
+    """What an application's hubs do in this process, at one moment."""
 
-    streams: int
+    streams: int = 0
     """Open streams."""
-    opened: int
+    opened: int = 0
     """Streams adopted so far."""
-    deliveries: int
+    deliveries: int = 0
     """Writes of events to streams so far."""
-    ended: Mapping[str, int]
+    ended: Mapping[str, int] = field(default_factory=dict)
     """How many streams ended so far, by `EndReason` value."""
+    refused: Mapping[str, int] = field(default_factory=dict)
+    """How many readers were sent away so far, by `Refusal` value."""
+
+
+def sum_stats(each: Iterable[Stats], refused: Mapping[str, int]) -> Stats:
+    """The figures of several hubs together."""
+    each = list(each)
+    ended: Counter[str] = Counter()
+    for stats in each:
+        ended.update(stats.ended)
+    return Stats(
+        streams=sum(stats.streams for stats in each),
+        opened=sum(stats.opened for stats in each),
+        deliveries=sum(stats.deliveries for stats in each),
+        ended=dict(ended),
+        refused=refused,
+    )
 
 
 class Hub:
@@ -87,7 +75,7 @@ class Hub:
         loop: Where all of it runs.
         broker: The log of events.
         config: Heartbeat, retry, lifetime and bounds.
-        max_streams: How many streams it may hold.
+        admission: Who may have a stream.
         random: A number from 0 to 1, to spread reconnects.
         released: Called with the descriptor of each client that is gone, before it is closed.
         observer: Told what happens to streams.
@@ -99,32 +87,41 @@ class Hub:
         broker: Broker,
         config: Config,
         *,
-        max_streams: int,
+        admission: Admission,
         random: Callable[[], float],
         released: Callable[[int], object],
-        observer: Observer | None = None,
+        observer: Observer,
     ) -> None:
         self.loop = loop
         self._broker = broker
-        self._config = config
-        self._max_streams = max_streams
-        self._random = random
+        self._admission = admission
         self._released = released
-        self._observer = observer or Unobserved()
+        self._observer = observer
         self._streams: dict[Stream, tuple[str, ...]] = {}
+        self._sent_away: set[Stream] = set()
         self._groups = Groups()
-        self._waiting: dict[str, set[Splice]] = {}
         self._readers: Counter[str] = Counter()
-        self._fan_out = FanOut(loop)
+        self._fan_out = FanOut(loop, observer)
         self._pages = SharedPages(loop)
         self._listener: Listener | None = None
-        self._beat: asyncio.TimerHandle | None = None
-        self._beat_waiting_at_s = loop.time()
+        self._bring_live = BringLive(loop, self._listening, self._pages)
+        self._opening = Opening(
+            loop, config, bring_live=self._bring_live, join=self._join, observer=observer
+        )
+        self._clockwork = Clockwork(
+            loop,
+            config,
+            streams=self._streams,
+            groups=self._groups,
+            fan_out=self._fan_out,
+            random=random,
+            rest=self._rest,
+        )
         self._opened = 0
         self._ended: Counter[str] = Counter()
         self._empty = asyncio.Event()
         self._empty.set()
-        self._stopped = False
+        self._stopping = False
 
     def stats(self) -> Stats:
         """What the hub does now. Any thread may ask."""
@@ -135,130 +132,39 @@ class Hub:
             ended=dict(self._ended),
         )
 
-    @property
-    def full(self) -> bool:
-        """True where a further stream would be sent away. Any thread may ask."""
-        return len(self._streams) >= self._max_streams
-
     # ---- opening
 
     def adopt(self, adoption: Adoption) -> None:
-        """Take a stream over and open it."""
+        """Take a stream over and open it, or send its reader away."""
         request = adoption.request
         self._opened += 1
-        self._observer.opened(request.reader, request.channels)
         stream = Stream(self, adoption)
-        refused = self._stopped or len(self._streams) >= self._max_streams
+        stream.ends_at_s = self._clockwork.end_of_life(request.lifetime_s)
         self._streams[stream] = request.channels
+        self._observer.opened(request.reader, request.channels)
         # Counted here because `lost` takes it back, also of a stream that never got far.
         self._readers.update(request.channels)
         self._empty.clear()
-        if self._beat is None:
-            self._beat = self.loop.call_later(self._config.heartbeat_s * _TICK, self._tick)
-        stream.opening = self.loop.create_task(self._open(stream, adoption, refused=refused))
+        self._clockwork.start()
+        opening = self._opening.open(stream, adoption, refusal=self._admit(stream))
+        stream.opening = self.loop.create_task(opening)
 
-    async def _open(self, stream: Stream, adoption: Adoption, *, refused: bool) -> None:
-        request = adoption.request
-        try:
-            await connect(self.loop, stream, adoption.client)
-            stream.set_max_buffer(self._config.max_buffer_bytes)
-            stream.ends_at_s = self._end_of_life(request.lifetime_s)
-            if adoption.head_pair is not None:
-                head = await HeadReader(self.loop, adoption.head_pair).head
-                self._frame(stream, head, may_chunk=adoption.may_chunk)
-            if refused:
-                self._observer.refused(stream.reader, EndReason.REFUSED.value)
-                stream.end(EndReason.REFUSED, encode_retry(self._spread_ms()) + COMMENT)
-            if stream.reason is not None:
-                return
-            padding = encode_padding(request.padding_bytes)
-            preamble = padding + encode_retry(self._config.retry_ms) + COMMENT
-            if adoption.feed is not None:
-                await self._feed(stream, adoption.feed, preamble)
-            else:
-                await self._follow(stream, request, preamble)
-        except asyncio.CancelledError:
-            stream.cut(EndReason.LEFT)
-        except Exception:
-            _LOGGER.exception("A stream could not be opened")
-            stream.cut(EndReason.FAILED)
-        finally:
-            stream.opening = None
-            if adoption.feed is not None and stream.feed is None:
-                adoption.feed.close()  # or its pump would wait for ever
-            if not stream.connected and stream in self._streams:
-                # It never had a transport. Whether the loop closed the descriptor nobody can tell,
-                # and closing it twice could hit another thread's: forget it.
-                adoption.client.detach()
-                self.lost(stream)
+    def _admit(self, stream: Stream) -> bytes:
+        """Nothing for a reader that may stay, else what it is sent away with."""
+        why = None
+        if self._stopping:
+            why, detail = Refusal.STOPPING, "the application is going down"
+        elif full := self._admission.enter():
+            why, detail = Refusal.FULL, full
+        if why is None:
+            return b""
+        self._sent_away.add(stream)
+        self._observer.refused(stream.reader, why)
+        return self._admission.refuse(why, detail)
 
-    def _frame(self, stream: Stream, head: bytes, *, may_chunk: bool) -> None:
-        """Give the stream the head that the server wrote, and the framing that goes with it."""
-        if status_of(head) == _HTTP_OK:
-            stream.chunked = may_chunk and says_http_1_1(head)
-            stream.head = rewrite_head(head, chunked=stream.chunked)
-        else:
-            # The server wrote none, or middleware made another answer of it; its body is lost.
-            stream.head = rewrite_head(head) if head else b""
-            stream.end(EndReason.NO_HEAD)
-
-    async def _feed(self, stream: Stream, feed: _socket.socket, preamble: bytes) -> None:
-        stream.write(preamble)
-        stream.opened = True
-        stream.feed = protocol = Feed(stream, now_s=self.loop.time())
-        await connect_feed(self.loop, protocol, feed)
-
-    async def _follow(self, stream: Stream, request: StreamRequest, preamble: bytes) -> None:
-        """Replay what the client missed, then make it live (see splice.py)."""
-        channels, standing = request.channels, request.standing
-        catch_up = CatchUp(
-            channels,
-            request.after,
-            preamble=preamble,
-            tells_position=request.tells_position,
-        )
-        if isinstance(standing, UpToDate) and self._listening().follow(standing):
-            stream.write(catch_up.page(standing.page))
-            stream.opened = True
-            self._join(stream, channels, catch_up)
-            return
-        # From its request on, however late it is here.
-        after = standing.page.position if isinstance(standing, UpToDate) else request.after
-        splice = Splice(after)
-        self._wait(splice, channels)
-        page = self.loop.create_task(self._first_page(splice, channels))
-        try:
-            await asyncio.wait({page}, timeout=_OPEN_WAIT_S)
-            if not page.done():
-                stream.write(catch_up.preamble())
-                stream.opened = True
-            while True:
-                replay = await page
-                splice.replayed(replay)
-                stream.write(catch_up.page(replay))
-                stream.opened = True
-                await stream.drained()
-                if stream.reason is not None:
-                    return
-                if splice.caught_up:
-                    break
-                page = self.loop.create_task(self._next_page(splice, channels))
-            # From here to live there is no await: nothing can come in between.
-            stream.write(catch_up.release(splice.release()))
-            self._join(stream, channels, catch_up)
-        finally:
-            page.cancel()
-            self._wait_no_more(splice, channels)
-
-    async def _first_page(self, splice: Splice, channels: tuple[str, ...]) -> Replay:
-        await self._listening().subscribe(channels)
-        return await self._next_page(splice, channels)
-
-    async def _next_page(self, splice: Splice, channels: tuple[str, ...]) -> Replay:
-        splice.reading()
-        return await self._pages.read(self._listening(), channels, splice.after)
-
-    def _join(self, stream: Stream, channels: tuple[str, ...], catch_up: CatchUp) -> None:
+    def _join(self, stream: Stream, catch_up: CatchUp) -> None:
+        """Put a stream among the live ones: it has everything up to now."""
+        channels = self._streams[stream]
         group = self._groups.get(channels)
         if group is None:
             group = Group(
@@ -281,32 +187,20 @@ class Hub:
             self._listener = self._broker.listen(self.loop, self)
         return self._listener
 
-    def _wait(self, splice: Splice, channels: tuple[str, ...]) -> None:
-        for channel in channels:
-            self._waiting.setdefault(channel, set()).add(splice)
-
-    def _wait_no_more(self, splice: Splice, channels: tuple[str, ...]) -> None:
-        for channel in channels:
-            waiting = self._waiting[channel]
-            waiting.discard(splice)
-            if not waiting:
-                del self._waiting[channel]
-
     # ---- delivering: what the listener calls
 
     def deliver(self, entries: Sequence[Entry]) -> None:
         """Give new entries to whom they are for."""
-        self._pages.heard(entries)
+        self._bring_live.hold(entries)
         for entry in entries:
-            for group in self._groups.of(entry.channel):
-                group.add(entry)
-                self._fan_out.ready(group)
-            for splice in self._waiting.get(entry.channel, ()):
-                splice.hold(entry)
+            if entry.kind is not Kind.CONTROL:
+                for group in self._groups.of(entry.channel):
+                    group.add(entry)
+                    self._fan_out.ready(group)
 
     def interrupted(self, channels: Collection[str] | None, position: str) -> None:
         """Tell live readers of what is gone; let waiting ones read the log again."""
-        self._pages.forget(channels)
+        self._bring_live.interrupt(channels)
         for group in self._groups:
             gone = [c for c in group.channels if channels is None or c in channels]
             if gone:
@@ -315,28 +209,29 @@ class Hub:
                 )
                 group.ended.difference_update(gone)
                 self._fan_out.ready(group)
-        for channel, waiting in self._waiting.items():
-            if channels is None or channel in channels:
-                for splice in waiting:
-                    splice.interrupt()
+                self._observer.reset(gone, len(group.streams))
 
-    # ---- keeping, and ending
+    # ---- ending
 
     def lost(self, stream: Stream) -> None:
         """Forget a stream whose connection is closed."""
         channels = self._streams.pop(stream)
+        if stream in self._sent_away:
+            self._sent_away.remove(stream)
+        else:
+            self._admission.leave()
         reason = stream.reason or EndReason.LOST
         self._ended[reason.value] += 1
-        _LOGGER.debug("A stream of %s ended: %s", channels, reason.value)
         self._released(stream.fd)
         if stream.opening is not None:
             stream.opening.cancel()
         if channels:
             self._leave(stream, channels)
-        self._observer.closed(stream.reader, channels, reason)
         if not self._streams:
             self._empty.set()
-            self.loop.call_later(_LINGER_S, self._rest)
+            self._clockwork.linger()
+        self._observer.closed(stream.reader, channels, reason)
+        _LOGGER.debug("A stream of %s ended: %s", channels, reason.value)
 
     def _leave(self, stream: Stream, channels: tuple[str, ...]) -> None:
         self._groups.leave(stream, channels)
@@ -349,57 +244,30 @@ class Hub:
             self._listener.unsubscribe(unread)
 
     def _rest(self) -> None:
-        """Nobody has come for a while: stop listening, and counting time."""
-        if not self._streams:
-            if self._listener is not None:
-                self._listener.stop()
-                self._listener = None
-            if self._beat is not None:
-                self._beat.cancel()
-                self._beat = None
+        """Nobody has come for a while: stop listening."""
+        if self._listener is not None:
+            self._listener.stop()
+            self._listener = None
 
-    def _tick(self) -> None:
-        self._beat = self.loop.call_later(self._config.heartbeat_s * _TICK, self._tick)
-        now_s = self.loop.time()
-        # A tick before it is due, because the next look is a tick later.
-        silent_since_s = now_s - (1 - _TICK) * self._config.heartbeat_s
-        beat_waiting = self._beat_waiting_at_s <= silent_since_s
-        if beat_waiting:
-            self._beat_waiting_at_s = now_s
-        for group in self._groups:
-            if group.wrote_at_s <= silent_since_s:
-                group.frames.append(COMMENT)
-                self._fan_out.ready(group)
-        for stream in tuple(self._streams):
-            if now_s >= stream.ends_at_s:
-                stream.end(EndReason.AGE, encode_retry(int(_RENEWAL_MS * self._random())))
-            elif stream.feed is not None:
-                if stream.feed.wrote_at_s <= silent_since_s:
-                    stream.feed.beat(now_s)
-            elif beat_waiting and stream.opening and stream.opened and not stream.paused:
-                stream.write(COMMENT)  # it waits for a broker that is away
+    async def end_all(self, timeout_s: float) -> None:
+        """Say goodbye to every stream, and wait until all are closed, or cut them.
+
+        Whoever comes meanwhile is sent away. Afterwards the hub takes streams again.
+        """
+        await self.stop(timeout_s)
+        self._stopping = False
 
     async def stop(self, timeout_s: float) -> None:
-        """Say goodbye to every stream, and wait until all are closed, or cut them."""
-        self._stopped = True
+        """The same, for good."""
+        self._stopping = True
         self._fan_out.finish()
         for stream in tuple(self._streams):
             if stream.opened:
-                stream.end(EndReason.SHUTDOWN, encode_retry(self._spread_ms()) + COMMENT)
+                stream.end(EndReason.SHUTDOWN, self._admission.come_back())
             else:
                 stream.cut(EndReason.SHUTDOWN)
-        if self._listener is not None:
-            self._listener.stop()
+        self._rest()
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._empty.wait(), timeout_s)
         for stream in tuple(self._streams):
             stream.abandon()
-
-    def _end_of_life(self, lifetime_s: float) -> float:
-        if not lifetime_s:
-            return float("inf")
-        return self.loop.time() + lifetime_s * (1 - _LIFETIME_SPREAD * self._random())
-
-    def _spread_ms(self) -> int:
-        """A retry that keeps the clients of a busy or stopping process from coming back at once."""
-        return int(_LEAST_RETRY_MS + self._config.retry_ms * self._random())

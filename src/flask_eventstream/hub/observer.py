@@ -10,6 +10,7 @@ from collections.abc import Collection
 from typing import Protocol
 
 from flask_eventstream.errors import EndReason
+from flask_eventstream.hub.admission import Refusal
 from flask_eventstream.hub.request import Reader
 
 __all__ = ["Observer", "Unobserved"]
@@ -21,7 +22,7 @@ class Observer(Protocol):
     def opened(self, reader: Reader, channels: Collection[str]) -> None:
         """A stream was adopted."""
 
-    def refused(self, reader: Reader, why: str) -> None:
+    def refused(self, reader: Reader, why: Refusal) -> None:
         """A stream that was adopted is sent away; `closed` follows."""
 
     def reset(self, channels: Collection[str], streams: int) -> None:
@@ -40,7 +41,7 @@ class Unobserved:
     def opened(self, reader: Reader, channels: Collection[str]) -> None:
         """Nobody asks."""
 
-    def refused(self, reader: Reader, why: str) -> None:
+    def refused(self, reader: Reader, why: Refusal) -> None:
         """Nobody asks."""
 
     def reset(self, channels: Collection[str], streams: int) -> None:

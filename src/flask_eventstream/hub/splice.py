@@ -11,9 +11,9 @@ entry, `reading` before and `replayed` after each page, until `caught_up`; then 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from flask_eventstream.log.entries import Entry, Replay
+from flask_eventstream.log.entries import Entry, Place, Replay
 
 __all__ = ["Splice"]
 
@@ -21,17 +21,23 @@ __all__ = ["Splice"]
 #: read and written, more than that rarely came, and if it did the log has it.
 _MAX_HELD = 512
 
+#: Their size: as much as a page may have.
+_MAX_HELD_BYTES = 1024 * 1024
+
 
 class Splice:
     """One reader who is not live yet. Not thread-safe: belongs to the hub's loop."""
 
-    __slots__ = ("_after", "_caught_up", "_held", "_replay", "_stale")
+    __slots__ = ("_after", "_caught_up", "_held", "_held_bytes", "_places", "_sequence", "_stale")
 
     def __init__(self, after: str | None) -> None:
         self._after = after
         self._held: list[Entry] = []
+        self._held_bytes = 0
         self._stale = False
-        self._replay: Replay | None = None
+        # How far the log was read. The page itself is not kept: it may have a megabyte.
+        self._sequence = 0
+        self._places: Mapping[str, Place] | None = None
         self._caught_up = False
 
     @property
@@ -46,7 +52,8 @@ class Splice:
 
     def hold(self, entry: Entry) -> None:
         """Keep a live entry until the reader may have it."""
-        if len(self._held) == _MAX_HELD:
+        self._held_bytes += len(entry.frame)
+        if len(self._held) == _MAX_HELD or self._held_bytes > _MAX_HELD_BYTES:
             self.interrupt()
         else:
             self._held.append(entry)
@@ -54,6 +61,7 @@ class Splice:
     def interrupt(self) -> None:
         """Live entries were lost on the way, or are too many to hold: read them from the log."""
         self._held.clear()
+        self._held_bytes = 0
         self._stale = True
         self._caught_up = False
 
@@ -61,14 +69,18 @@ class Splice:
         """The log is about to be read: from here on, what is held makes up for what it lacks."""
         self._stale = False
 
-    def replayed(self, replay: Replay) -> None:
-        """Take note of a page of the log, whose entries the reader gets now."""
+    def replayed(self, replay: Replay) -> Replay:
+        """Take note of a page of the log, whose entries the reader gets now. Returns the page."""
         self._after = replay.position
-        self._replay = replay
+        self._sequence, self._places = replay.sequence, replay.places
         self._caught_up = not replay.more and not self._stale
+        return replay
 
     def release(self) -> Sequence[Entry]:
         """The held entries that the log did not give. The reader is live after them."""
-        replay, held = self._replay, list(self._held)
-        self._held.clear()
-        return [e for e in held if replay is None or e.sequence > replay.sequence_in(e.channel)]
+        held, self._held = self._held, []
+        self._held_bytes = 0
+        places = self._places
+        if places is None:
+            return [entry for entry in held if entry.sequence > self._sequence]
+        return [entry for entry in held if entry.sequence > places[entry.channel].sequence]

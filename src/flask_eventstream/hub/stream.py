@@ -15,7 +15,7 @@ from flask_eventstream.event import COMMENT
 from flask_eventstream.framing import LAST_CHUNK, encode_chunk
 from flask_eventstream.hub.adoption import Adoption
 
-__all__ = ["ByHand", "Stream", "StreamOwner"]
+__all__ = ["Source", "Stream", "StreamOwner"]
 
 #: What a client may send after its request before it is shown the door. Browsers send nothing;
 #: the rest of a body that the view did not read may still arrive.
@@ -29,8 +29,8 @@ class StreamOwner(Protocol):
         """The stream's connection is closed; ``stream.reason`` says why."""
 
 
-class ByHand(Protocol):
-    """What writes a stream that has no channels (feed.py), as the stream sees it."""
+class Source(Protocol):
+    """What writes a stream that has no channels, as the stream sees it: a feed (feed.py)."""
 
     wrote_at_s: float
 
@@ -56,6 +56,7 @@ class Stream(asyncio.Protocol):
         "_owner",
         "_transport",
         "chunked",
+        "closed",
         "ends_at_s",
         "fd",
         "feed",
@@ -74,7 +75,7 @@ class Stream(asyncio.Protocol):
         self._junk_bytes = 0
         self.fd = adoption.client.fileno()
         self.reader = adoption.request.reader
-        self.feed: ByHand | None = None
+        self.feed: Source | None = None
         self.head = b""
         """The response head; leaves before the first write."""
         self.chunked = False
@@ -85,6 +86,8 @@ class Stream(asyncio.Protocol):
         """True when the head was written."""
         self.paused = False
         """True while more waits for the client than it may."""
+        self.closed = False
+        """True when the connection is gone."""
         self.ends_at_s = float("inf")
         self.reason: EndReason | None = None
         """Why it ended; ``None`` while it goes on."""
@@ -148,6 +151,11 @@ class Stream(asyncio.Protocol):
         """True while the loop has the socket."""
         return self._transport is not None
 
+    @property
+    def transportless(self) -> bool:
+        """True where the loop never had the socket, and nobody was told that it is gone."""
+        return self._transport is None and not self.closed
+
     # ---- what the loop calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -184,6 +192,7 @@ class Stream(asyncio.Protocol):
         if self.reason is None:
             self.reason = EndReason.LOST if exc else EndReason.LEFT
         self._transport = None
+        self.closed = True
         self._wake()
         if self.feed is not None:
             self.feed.stop()

@@ -13,11 +13,12 @@ import contextlib
 import contextvars
 import logging
 import os
-import weakref
 from collections.abc import Callable
 from typing import Any
 
-from flask_eventstream.hub.hub import Hub
+from flask_eventstream.hub.admission import Refusal, Refused
+from flask_eventstream.hub.adoption import Adoption
+from flask_eventstream.hub.home import Home, Tenant
 from flask_eventstream.process import Lock, at_exit, is_patched, register_at_fork, start_os_thread
 
 __all__ = ["HubThread", "can_run", "hub_thread"]
@@ -44,23 +45,36 @@ else:
     _HAS_UVLOOP = True
 
 
-class HubThread:
+class HubThread(Home):
     """The hub thread of this process. Any thread may call it."""
 
     def __init__(self) -> None:
-        self.fds: set[int] = set()
-        """Descriptors of clients, from the moment they are taken until they are gone."""
-        self.hubs: weakref.WeakSet[Hub] = weakref.WeakSet()
         if os.name == "posix":
             _check_descriptors()
-        self.loop = _new_loop()
+        super().__init__(_new_loop())
         self._stopped = False
         started, self._ended = Lock(), Lock()
         started.acquire()
         self._ended.acquire()
-        start_os_thread(lambda: self._run(started))
+        try:
+            start_os_thread(lambda: self._run(started))
+        except RuntimeError as error:
+            self.loop.close()
+            raise Refused(Refusal.NO_THREAD, f"{error}: raise the limit on threads") from error
         if not started.acquire(timeout=_START_S):
-            raise RuntimeError(f"the hub thread did not begin within {_START_S:g} s")
+            text = f"the hub thread did not begin within {_START_S:g} s"
+            raise Refused(Refusal.NO_THREAD, text)
+
+    def give(self, tenant: Tenant, adoption: Adoption) -> None:
+        """Give a stream to the application's hub here.
+
+        Raises:
+            Refused: The process is going down.
+        """
+        self.call(self._take, tenant, adoption)
+
+    def _take(self, tenant: Tenant, adoption: Adoption) -> None:
+        self.hub_of(tenant).adopt(adoption)
 
     def call(self, callback: Callable[..., object], *args: object) -> None:
         """Run ``callback`` on the hub thread, soon.
@@ -69,7 +83,7 @@ class HubThread:
         starts, and with it the whole request (8.0 KB per stream instead of 1.6).
 
         Raises:
-            RuntimeError: The process is going down.
+            Refused: The process is going down.
         """
         self.check()
         self.loop.call_soon_threadsafe(callback, *args, context=contextvars.Context())
@@ -78,10 +92,11 @@ class HubThread:
         """Find out in time, before anything was changed.
 
         Raises:
-            RuntimeError: The process is going down.
+            Refused: The process is going down.
         """
         if self._stopped:
-            raise RuntimeError("the hub thread was stopped: the process is going down")
+            text = "the hub thread was stopped: the process is going down"
+            raise Refused(Refusal.STOPPING, text)
 
     def stop(self) -> None:
         """Say goodbye to every stream and end the thread. Blocks for at most a second or two."""
@@ -103,7 +118,7 @@ class HubThread:
         self._stopping = self.loop.create_task(self._stop_hubs())
 
     async def _stop_hubs(self) -> None:
-        await asyncio.gather(*(hub.stop(_STOP_S) for hub in tuple(self.hubs)))
+        await asyncio.gather(*(hub.stop(_STOP_S) for hub in self.hubs))
         # A loop that is closed over them would complain of tasks that still clear up.
         left = asyncio.all_tasks() - {self._stopping}
         for task in left:
@@ -163,7 +178,7 @@ def hub_thread() -> HubThread:
     """The hub thread of this process; started by the first call.
 
     Raises:
-        RuntimeError: The system can't start another thread, or the process is going down.
+        Refused: The system can't start another thread, or the process is going down.
     """
     with _CURRENT.lock:
         if _CURRENT.thread is None:

@@ -25,6 +25,7 @@ from flask import (
 )
 
 from flask_eventstream import Event, EventStream
+from flask_eventstream.hub.admission import Refusal, Refused
 from flask_eventstream.hub.adoption import Adoption
 from flask_eventstream.servers import pump
 from flask_eventstream.servers.wsgi import response as wsgi
@@ -276,7 +277,7 @@ def test_without_descriptors_the_client_is_sent_away(
             assert was_sent_away(page.body)
 
     assert caplog.messages == [
-        "A stream was sent away, no descriptor is left (Too many open files): raise ulimit -n"
+        "A stream was sent away: no descriptor is left (Too many open files): raise ulimit -n"
     ]
 
 
@@ -323,7 +324,7 @@ def test_a_process_that_goes_down_meanwhile(
     """
 
     def stopped(*_: object) -> None:
-        raise RuntimeError("the process is going down")
+        raise Refused(Refusal.STOPPING, "the process is going down")
 
     monkeypatch.setattr(wsgi.HubThread, "call", stopped)
     with server.request() as page:
@@ -343,7 +344,7 @@ def test_an_iterable_that_can_not_be_run_is_closed(
     source = Watched("x")()
     next(source)
     failures: dict[str, Exception] = {
-        "hub_thread": RuntimeError("can't start new thread"),
+        "hub_thread": Refused(Refusal.NO_THREAD, "can't start new thread"),
         "Pump": OSError(errno.EMFILE, "Too many open files"),
     }
 
@@ -608,6 +609,10 @@ def test_the_applications_json_is_used(app: Flask, events: EventStream, server: 
         assert page.data == ['{"name": "Zoë"}']
 
 
+def pump_threads() -> int:
+    return sum(thread.name == "flask-eventstream" for thread in threading.enumerate())
+
+
 def test_a_refused_iterable_never_begins(
     app: Flask, events: EventStream, server: HandServer
 ) -> None:
@@ -615,7 +620,7 @@ def test_a_refused_iterable_never_begins(
     app.config["SSE_MAX_STREAMS"] = 1
     source = Watched("x")
     route(app, events, source)
-    before = threading.active_count()
+    before = pump_threads()
     with server.request() as first:
         first.opened()
         with server.request("/own") as page:
@@ -623,7 +628,7 @@ def test_a_refused_iterable_never_begins(
 
             assert page.data == []
 
-        wait_until(lambda: threading.active_count() <= before, what="the thread to end")
+        wait_until(lambda: pump_threads() <= before, what="the thread to end")
 
     assert source.yielded == 0
 
@@ -834,13 +839,13 @@ def test_a_held_thread_is_given_back(
     """A stream that holds a thread lives for five minutes at most, the only one for 20 s."""
     app.config["SSE_STREAM_LIFETIME_S"] = configured_s
     adopted: list[Adoption] = []
-    adopt = wsgi.AppState.adopt
+    give = wsgi.HubThread.give
 
-    def watch(state: Any, run: Any, adoption: Adoption) -> None:
+    def watch(run: Any, state: Any, adoption: Adoption) -> None:
         adopted.append(adoption)
-        adopt(state, run, adoption)
+        give(run, state, adoption)
 
-    monkeypatch.setattr(wsgi.AppState, "adopt", watch)
+    monkeypatch.setattr(wsgi.HubThread, "give", watch)
     with Held(app, environ_overrides={"wsgi.multithread": multithread}) as held:
         held.until(lambda page: page.parser.comments, "the first byte")
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from flask_eventstream.hub.adoption import Adoption
-from flask_eventstream.hub.hub import Hub
+from flask_eventstream.hub.home import Home
 from flask_eventstream.process import register_at_fork
 from flask_eventstream.servers.asgi.signals import chain_signals
 from flask_eventstream.state import AppState
@@ -26,7 +25,7 @@ _STOP_S = 1.0
 _LOOK_S = 0.1
 
 
-class AsgiHome:
+class AsgiHome(Home):
     """The hubs on one server's loop. It says goodbye to every stream when the server stops.
 
     In time, for servers wait for open responses before they say ``lifespan.shutdown``: uvicorn and
@@ -34,10 +33,7 @@ class AsgiHome:
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
-        self.fds: set[int] = set()
-        """Stays empty: descriptors are the server's."""
-        self.hubs: weakref.WeakSet[Hub] = weakref.WeakSet()
+        super().__init__(loop)  # its `fds` stay empty: descriptors are the server's
         self._signs: list[Callable[[], bool]] = []
         self._look: asyncio.TimerHandle | None = None
         self._stopping: set[asyncio.Task[None]] = set()
@@ -47,7 +43,7 @@ class AsgiHome:
         """Give a stream to its state's hub on this loop."""
         self._signs = self._signs or signs
         chain_signals(_say_goodbye)
-        state.adopt(self, adoption)
+        self.hub_of(state).adopt(adoption)
         if self._stopped:
             self.begin_stop()  # the hub may be a new one
         elif self._look is None and self._signs:
@@ -66,7 +62,7 @@ class AsgiHome:
         if self._look is not None:
             self._look.cancel()
             self._look = None
-        await asyncio.gather(*(hub.stop(_STOP_S) for hub in tuple(self.hubs)))
+        await asyncio.gather(*(hub.stop(_STOP_S) for hub in self.hubs))
 
     def _look_at_server(self) -> None:
         self._look = None

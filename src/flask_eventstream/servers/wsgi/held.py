@@ -48,4 +48,4 @@ class Held:
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
             self._socket.close()
-            self._state.free_thread()
+            self._state.admission.free_thread()

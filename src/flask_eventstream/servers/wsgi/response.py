@@ -11,13 +11,13 @@ from __future__ import annotations
 import _socket
 import contextlib
 import errno
-import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from flask_eventstream.event import COMMENT, Event, encode_retry
+from flask_eventstream.event import Event
+from flask_eventstream.hub.admission import Refusal, Refused
 from flask_eventstream.hub.adoption import Adoption, ServerConnection
 from flask_eventstream.hub.request import StreamRequest
 from flask_eventstream.hub.thread import HubThread, can_run, hub_thread
@@ -36,9 +36,6 @@ __all__ = ["EventStreamResponse", "Opening"]
 _USER_TIMEOUT_MS = 30_000
 
 _HTTP_OK = 200
-
-#: The least that a client which is sent away waits; beyond it a random part of SSE_RETRY_MS.
-_LEAST_RETRY_MS = 100
 
 _NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
 
@@ -85,24 +82,22 @@ class EventStreamResponse:
         server = identify(environ, start_response)
         try:
             return self._open(server)
-        except _Busy as error:
-            self._send_away(environ, "A stream was sent away: %s", str(error))
+        except Refused as error:
+            self._send_away(environ, error)
         except BodyLost as error:
             self._answer(error.status, str(error))
             server.leave_connection()
         except OSError as error:
             if error.errno not in _NO_DESCRIPTOR:
                 raise
-            text = "A stream was sent away, no descriptor is left (%s): raise ulimit -n"
-            self._send_away(environ, text, error.strerror)
+            text = f"no descriptor is left ({error.strerror}): raise ulimit -n"
+            self._send_away(environ, Refused(Refusal.NO_DESCRIPTOR, text))
         return self._respond(environ, start_response)
 
-    def _send_away(self, environ: Mapping[str, Any], text: str, detail: str | None) -> None:
+    def _send_away(self, environ: Mapping[str, Any], refused: Refused) -> None:
         """Let the client come back, at a time of its own."""
-        self.opening.state.say_once(text, detail)
-        self._say(environ, sent_away=(text % detail).removeprefix("A stream was sent away: "))
-        retry_ms = _LEAST_RETRY_MS + self.opening.state.config.retry_ms * random.random()  # noqa: S311  a spread
-        self.response = [encode_retry(int(retry_ms)) + COMMENT]
+        self._say(environ, sent_away=refused.detail)
+        self.response = [self.opening.state.admission.refuse(refused.why, refused.detail)]
 
     def _answer(self, status: int, text: str) -> None:
         self.status_code = status
@@ -130,7 +125,7 @@ class EventStreamResponse:
         take_in(server.environ)
         headers = self.get_wsgi_headers(server.environ)  # type: ignore[attr-defined]
         if pump is not None:
-            with _busy_if_it_can_not():
+            with _refused_without_thread():
                 pump.start()
         slot.state = self.opening.state
         slot.adoption = self._adoption(
@@ -144,15 +139,14 @@ class EventStreamResponse:
     def _hand_off_or_hold(self, pump: Pump | None, server: Identified) -> Iterable[bytes]:
         why = server.why_no_stream()
         if why is not None:
-            raise _Busy(why)
-        with _busy_if_it_can_not():
-            run = hub_thread()
+            raise Refused(Refusal.NO_THREAD, why)
+        run = hub_thread()
         self._say(server.environ, uvloop=type(run.loop).__module__.startswith("uvloop"))
         client = self._client(server)
         if not isinstance(client, Client):
             take_in(server.environ)
             return self._hold(run, "each", client, pump, server)
-        with _busy_if_it_can_not():
+        with _refused_without_thread():
             left = take_in(server.environ, client, run)
         if left is not None:
             return self._hold(run, "this", left, pump, server)
@@ -172,7 +166,7 @@ class EventStreamResponse:
     ) -> Iterable[bytes]:
         headers = self.get_wsgi_headers(server.environ)  # type: ignore[attr-defined]
         if pump is not None:
-            with _busy_if_it_can_not():
+            with _refused_without_thread():
                 pump.start()
         connection, sink = swap(client)
         run.fds.add(connection.fileno())
@@ -201,12 +195,12 @@ class EventStreamResponse:
         most_s = _ONLY_THREAD_LIFETIME_S if threads == 1 else _HELD_LIFETIME_S
         lifetime_s = min(lifetime_s, most_s)
         self._say(server.environ, held=why, threads=threads, lifetime_s=lifetime_s)
-        if not state.hold_thread(threads):
-            raise _Busy("all threads that can be spared hold a stream")
+        if not state.admission.hold_thread(threads):
+            raise Refused(Refusal.NO_THREAD, "all threads that can be spared hold a stream")
         try:
             held = Held(state, pump)
         except BaseException:
-            state.free_thread()
+            state.admission.free_thread()
             raise
         try:
             self._give(run, held.hub_end, sink=None, pump=pump, lifetime_s=lifetime_s)
@@ -236,9 +230,8 @@ class EventStreamResponse:
             callbacks=getattr(self, "_on_close", []) if sink is not None else [],
         )
         try:
-            with _busy_if_it_can_not():
-                run.call(self.opening.state.adopt, run, adoption)
-        except _Busy:
+            run.give(self.opening.state, adoption)
+        except BaseException:
             self.opening.state.callbacks.forget(adoption.request.reader)
             raise
 
@@ -253,7 +246,6 @@ class EventStreamResponse:
         chunks: bool = False,
     ) -> Adoption:
         opening = self.opening
-        opening.state.say_if_full()
         request = opening.request
         # They run when the stream ends; nothing else of the response is kept.
         opening.state.callbacks.expect(request.reader, callbacks)
@@ -274,17 +266,15 @@ class EventStreamResponse:
         return super().__call__(environ, start_response)  # type: ignore[misc,no-any-return]
 
 
-class _Busy(Exception):
-    """The stream can't be opened now; its client shall come back."""
-
-
 @contextmanager
-def _busy_if_it_can_not() -> Iterator[None]:
-    """Where no thread can be had, or the process is going down."""
+def _refused_without_thread() -> Iterator[None]:
+    """Where the system can't start a thread its reader comes back."""
     try:
         yield
+    except Refused:
+        raise
     except RuntimeError as error:
-        raise _Busy(str(error)) from error
+        raise Refused(Refusal.NO_THREAD, str(error)) from error
 
 
 def _slot(environ: Mapping[str, Any]) -> Slot | None:

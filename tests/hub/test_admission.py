@@ -1,0 +1,138 @@
+"""Who may have a stream: limits, counts, and what is said."""
+
+from __future__ import annotations
+
+import resource
+import threading
+from typing import Any
+
+import pytest
+
+from flask_eventstream.config import Config
+from flask_eventstream.errors import InvalidChannel
+from flask_eventstream.hub import admission as room
+from flask_eventstream.hub.admission import Admission, Refusal, StreamCount
+
+
+def an_admission(
+    *, random: float = 0.5, process: StreamCount | None = None, **config: Any
+) -> Admission:
+    return Admission(Config(**config), random=lambda: random, process=process or StreamCount())
+
+
+@pytest.mark.parametrize(
+    ("threads", "max_streams", "most"),
+    [(1, None, 1), (2, None, 1), (8, None, 4), (2000, None, 1000), (8, 100, 4)],
+)
+def test_threads_that_may_hold_a_stream(threads: int, max_streams: int | None, most: int) -> None:
+    """Half of a server's threads hold streams, and of one thread that one."""
+    assert_most(most, threads, max_streams)
+
+
+@pytest.mark.parametrize(("max_streams", "most"), [(None, 1), (5, 5)])
+def test_threads_that_nobody_can_count(max_streams: int | None, most: int) -> None:
+    """Of threads that can't be counted one holds a stream, or SSE_MAX_STREAMS do."""
+    assert_most(most, None, max_streams)
+
+
+def assert_most(most: int, threads: int | None, max_streams: int | None) -> None:
+    admission = an_admission() if max_streams is None else an_admission(max_streams=max_streams)
+
+    assert all(admission.hold_thread(threads) for _ in range(most))
+    assert not admission.hold_thread(threads)
+
+    admission.free_thread()
+
+    assert admission.hold_thread(threads)
+
+
+def test_threads_are_counted_together() -> None:
+    """However many threads ask at once, no more get one than there are."""
+    admission = an_admission()
+    granted: list[bool] = []
+
+    def ask() -> None:
+        granted.append(admission.hold_thread(8))
+
+    threads = [threading.Thread(target=ask) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+
+    assert granted.count(True) == 4
+
+
+def test_a_limit_of_ones_own() -> None:
+    """So many streams as SSE_MAX_STREAMS says; one that leaves makes room for another."""
+    admission = an_admission(max_streams=2)
+
+    assert [admission.enter() for _ in range(3)] == [
+        None,
+        None,
+        "2 are open, all that SSE_MAX_STREAMS allows: raise it",
+    ]
+
+    admission.leave()
+
+    assert admission.enter() is None
+
+
+def test_descriptors_are_everybodys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two applications of a process share its open files, less a hundred."""
+    monkeypatch.setattr(room, "open_file_limit", lambda: 103)
+    process = StreamCount()
+    one, other = an_admission(process=process), an_admission(process=process)
+
+    assert [one.enter(), other.enter(), one.enter()] == [None, None, None]
+    assert other.enter() == ("3 are open, all that the limit on open files allows: raise ulimit -n")
+
+    one.leave()
+
+    assert other.enter() is None
+
+
+def test_there_is_always_room_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where hardly any file may be opened, one stream is still allowed."""
+    monkeypatch.setattr(room, "open_file_limit", lambda: 20)
+    admission = an_admission()
+
+    assert admission.enter() is None
+    assert admission.enter() is not None
+
+
+def test_the_limit_of_this_process_is_asked() -> None:
+    """The limit on open files is this process's own."""
+    assert room.open_file_limit() == resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def test_too_many_channels() -> None:
+    """A stream of more channels than SSE_MAX_CHANNELS can't be asked for."""
+    admission = an_admission(max_channels=2)
+    admission.check_channels(2)
+
+    with pytest.raises(InvalidChannel, match=r"'3 channels': is more than 2 .*SSE_MAX_CHANNELS"):
+        admission.check_channels(3)
+
+
+@pytest.mark.parametrize(("random", "retry_ms"), [(0.0, 100), (0.5, 1600), (1.0, 3100)])
+def test_who_is_sent_away_comes_back_at_random(random: float, retry_ms: int) -> None:
+    """The answer is a retry within the configured one and a tenth of a second, and a comment."""
+    answer = an_admission(random=random).refuse(Refusal.FULL, "")
+
+    assert answer == b"retry: %d\n:\n" % retry_ms
+
+
+def test_refusals_are_counted_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Each kind of refusal is counted, and logged the first time with its remedy."""
+    admission = an_admission()
+    for _ in range(3):
+        admission.refuse(Refusal.FULL, "raise it")
+    admission.refuse(Refusal.NO_DESCRIPTOR, "raise ulimit -n")
+    admission.refuse(Refusal.STOPPING, "nothing to be done")
+
+    assert admission.refused == {"full": 3, "no-descriptor": 1, "stopping": 1}
+    assert caplog.messages == [
+        "A stream was sent away: raise it",
+        "A stream was sent away: raise ulimit -n",
+    ]
