@@ -111,7 +111,7 @@ def test_too_many_channels() -> None:
     admission = an_admission(max_channels=2)
     admission.check_channels(2)
 
-    with pytest.raises(InvalidChannel, match=r"'3 channels': is more than 2 .*SSE_MAX_CHANNELS"):
+    with pytest.raises(InvalidChannel, match=r"^3 channels: more than 2 .*SSE_MAX_CHANNELS"):
         admission.check_channels(3)
 
 

@@ -72,6 +72,13 @@ class StreamCount:
 IN_THIS_PROCESS = StreamCount()
 
 
+class _TooManyChannels(InvalidChannel):
+    """Each could be one, but not all on one stream."""
+
+    def __str__(self) -> str:
+        return f"{self.channel} channels: {self.why}"
+
+
 class Admission:
     """Decides for one application in this process, on however many loops. Any thread may ask.
 
@@ -110,8 +117,8 @@ class Admission:
         """
         most = self._config.max_channels
         if channels > most:
-            why = f"is more than {most} in one stream: see SSE_MAX_CHANNELS"
-            raise InvalidChannel(f"{channels} channels", why)
+            why = f"more than {most} in one stream: see SSE_MAX_CHANNELS"
+            raise _TooManyChannels(channels, why)
 
     def enter(self) -> str | None:
         """Count a stream in; where there is no room, say why instead, and the remedy."""

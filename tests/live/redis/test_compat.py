@@ -10,12 +10,13 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from flask import Flask
 
-from flask_eventstream import Event, Publisher
+from flask_eventstream import Event, Message, Publisher, sse
 from harness.event_stream import Dispatched
 from harness.redis_server import RedisServer, cli_program, run_redis
 from harness.servers import Server, serve
-from harness.streams import Reader, post
+from harness.streams import Reader, get, post
 from harness.waiting import wait_until
 from live.browser.chromium import Tab, chromium
 from live.redis.traffic import APPS
@@ -239,3 +240,70 @@ def test_an_application_publishes(server: RedisServer, ours: Server) -> None:
         second = Publisher(server.url).publish(Event("two"))
 
         assert [stream.next_event()["id"] for _ in range(2)] == [first, second]
+
+
+# ---- what a program had of flask-sse beside publish and stream
+
+
+@pytest.fixture(params=["gunicorn-sync", "gunicorn-gevent"])
+def overriding(request: pytest.FixtureRequest, server: RedisServer) -> Iterator[Server]:
+    """A subclass with `messages` and `redis` of its own, with and without greenlets."""
+    env = {"FLASK_SHOP_REDIS": server.url}
+    with serve(request.param, "overriding:app", cwd=APPS, env=env) as worker:
+        yield worker
+
+
+def test_what_is_overridden_is_asked(server: RedisServer, overriding: Server, channel: str) -> None:
+    """On the server of the overridden `redis` only what `messages` yields reaches the streams."""
+    url = f"{overriding.url}/stream?channel={channel}"
+    with Reader(url) as one, Reader(url) as other:
+        wait_until(
+            lambda: server.ask("PUBSUB", "NUMSUB", channel)[1] == 2, what="both to be subscribed"
+        )
+        publisher = Publisher(server.url)
+        publisher.publish("hidden", type="secret", channel=channel)
+        publisher.publish({"a": 1}, type="shown", channel=channel)
+        events = [one.next_event(), other.next_event()]
+
+        assert [(e["type"], e["data"]) for e in events] == 2 * [("shown", '{"a": 1}')]
+        assert get(f"{overriding.url}/ping").text == "pong"
+        assert channel in json.loads(get(f"{overriding.url}/channels").text)
+
+
+@pytest.fixture
+def app(server: RedisServer) -> Flask:
+    """An application in the test's own process."""
+    app = Flask("app_under_test")
+    app.config["SSE_REDIS_URL"] = server.url
+    app.register_blueprint(sse, url_prefix="/stream")
+    return app
+
+
+def test_the_client_is_of_the_same_server(
+    server: RedisServer, app: Flask, ours: Server, channel: str
+) -> None:
+    """`sse.redis` runs commands on the server that has the log, as a heartbeat job did."""
+    with Reader(f"{ours.url}/stream?channel={channel}"):
+        wait_subscribed(server, channel)
+        with app.app_context():
+            assert channel.encode() in sse.redis.pubsub_channels()
+            assert sse.redis.publish(channel, '{"data": "x"}') == 1
+
+
+def test_messages_are_what_was_published(app: Flask, server: RedisServer, channel: str) -> None:
+    """`sse.messages()` gives objects, texts and ids as they were published, by whomever."""
+    published: list[dict[str, Any]] = [
+        *({"data": {"a": [1, None]}}, {"data": '{"a": 1}'}, {"data": 7}, {"data": "7"}),
+        {"data": None, "type": "t", "id": "own", "retry": 5},
+    ]
+    with app.app_context(), ThreadPoolExecutor(1) as threads:
+        messages = sse.messages(channel)
+        first = threads.submit(next, messages)
+        wait_subscribed(server, channel)
+        for fields in published:
+            sse.publish(**fields, channel=channel)
+        redis_cli(server, "PUBLISH", channel, '{"data": [1.5], "id": 8}')
+        found = [first.result(10), *(next(messages) for _ in published)]
+        messages.close()  # type: ignore[attr-defined]
+
+    assert found == [*(Message(**fields) for fields in published), Message([1.5], id="8")]
