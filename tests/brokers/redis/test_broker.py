@@ -717,7 +717,7 @@ def test_unreadable_messages_are_skipped(
     ear = listen(redis_broker, "a")
     for _ in range(3):
         server.ask("PUBLISH", "a", '{"type": "t"}')
-        server.ask("PUBLISH", "a", '{"data": "x", "retry": "soon"}')
+        server.ask("PUBLISH", "a", '{"data": "x", "id": ["y"]}')
     publish(redis_broker, "a", "next")
 
     ear.wait_heard(1)

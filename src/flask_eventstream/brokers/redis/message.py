@@ -128,7 +128,13 @@ def _read_foreign(text: str) -> Event:
     if isinstance(own_id, str) and could_be_position(own_id):
         # Whoever came back with it would be taken for a reader of ours, at another place.
         del value["id"]
-    return _event(value["data"], value)
+    try:
+        return _event(value["data"], value)
+    except InvalidEvent as error:
+        if error.field != "retry":
+            raise
+        # flask-sse sends it as it is, and browsers leave out a line that they don't understand.
+        return _event(value["data"], {**value, "retry": None})
 
 
 def _read_pair(value: list[Any]) -> Event | None:
