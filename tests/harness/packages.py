@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .programs import program
 
-__all__ = ["debian_python", "eventlet", "flask", "gunicorn23", "pytest_mock", "sdist"]
+__all__ = ["debian_python", "eventlet", "flask", "gunicorn23", "pytest_mock", "redis_py", "sdist"]
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ROOT / ".packages"
@@ -31,6 +31,11 @@ def flask(version: str, *, werkzeug: str) -> list[Path]:
     """What goes on PYTHONPATH for another Flask. All that it needs beside is in the environment."""
     pair = (f"flask=={version}", f"werkzeug=={werkzeug}")
     return [_filled(f"flask-{version}", "--no-deps", *pair)]
+
+
+def redis_py(version: str) -> list[Path]:
+    """What goes on PYTHONPATH for another redis-py."""
+    return [_filled(f"redis-{version}", "--no-deps", f"redis=={version}")]
 
 
 def debian_python() -> list[Path]:

@@ -64,7 +64,7 @@ def server() -> Iterator[RedisServer]:
         f"redis+sentinel://one/mine/x?sentinel_password={SECRET}",
         *(f"redis+cluster://:{SECRET}@one/0", f"redis+cluster://one,two:{SECRET}"),
         *(f"redis+cluster://me:{SECRET}@one:99999", f"rediss://:{SECRET}@h?ssl_cert_reqs=x"),
-        *(f"rediss://:{SECRET}@h?ssl_min_version=x", f"redis://:{SECRET}@h?ssl_ca_certs=x"),
+        *(f"redis://:{SECRET}@h?db=x", f"redis://:{SECRET}@h?ssl_ca_certs=x"),
         *(f"redis://:{SECRET}@h?prefix=%7B", f"redis://:{SECRET}@h?replicas=x"),
         f"sqlite://:{SECRET}@host",
     ],
