@@ -80,6 +80,36 @@ def test_tls_is_for_every_server(where: str) -> None:
     assert {name: url.options[name] for name in tls} == tls
 
 
+@pytest.mark.parametrize("where", ["://host", "+cluster://one", "+sentinel://one/mine"])
+def test_celerys_words_for_certificates(where: str) -> None:
+    """What Celery demands in a URL that it shares is taken: Python's names of what is checked."""
+    for said, meant in (("CERT_NONE", "none"), ("CERT_REQUIRED", "required")):
+        url = parse(f"rediss{where}?ssl_cert_reqs={said}")
+
+        assert url.options["ssl_cert_reqs"] == meant
+
+
+def test_a_client_of_ones_own() -> None:
+    """An application's client is made as redis-py makes it of the URL, without what is ours."""
+    url = parse("redis://me:secret@host:7000/3?prefix=x&decode_responses=True&socket_timeout=7")
+    client = url.own_client()
+    options = client.connection_pool.connection_kwargs
+
+    assert [options[name] for name in ("host", "port", "db")] == ["host", 7000, 3]
+    assert (options["username"], options["password"]) == ("me", "secret")
+    assert options["socket_timeout"] == 7
+    assert "prefix" not in options
+
+
+@pytest.mark.parametrize(
+    ("url", "prefix"),
+    [("redis://host", ""), ("redis://host?prefix=sse:", ""), ("redis://host?prefix=s:", "s:")],
+)
+def test_a_prefix_of_pubsub_channels(url: str, prefix: str) -> None:
+    """Channels have a prefix where one was chosen, and bare names else."""
+    assert parse(url).channel_prefix == prefix
+
+
 @pytest.mark.parametrize(
     ("url", "replicas"),
     [
@@ -100,6 +130,18 @@ def test_a_replica_confirms_where_there_is_one(url: str, replicas: int) -> None:
     [
         ("redis://host/0?prefix={x}", "SSE_BROKER_URL has the prefix '{x}': braces mean"),
         ("redis://host:port/0", "SSE_BROKER_URL is no Redis URL: "),
+        ("redis://:x[@host", "SSE_BROKER_URL is no Redis URL: 'redis://host': the form is"),
+        ("redis://one,two", "SSE_BROKER_URL is no Redis URL: 'redis://one,two': the form is"),
+        ("redis://host/abc", "SSE_BROKER_URL is 'redis://host/abc', and a database is a number"),
+        ("redis://host/0/1", "SSE_BROKER_URL is 'redis://host/0/1', and a database is a number"),
+        ("unix://", "SSE_BROKER_URL names no socket: write unix:///path/of/redis.sock"),
+        (
+            "redis://host?foo=bar",
+            "SSE_BROKER_URL has the unknown option 'foo' in its query: there are prefix, replicas,",
+        ),
+        ("redis://host?db=x", "SSE_BROKER_URL has options that redis-py refuses: db"),
+        ("redis://host?ssl_ca_certs=x", "SSE_BROKER_URL has ssl_ca_certs, but no TLS: write"),
+        ("redis+cluster://one:0", "SSE_BROKER_URL has the port 0: it must be 1 to 65535"),
         ("redis+sentinel://one:1", "SSE_BROKER_URL does not name the service: write redis+sent"),
         ("redis+sentinel://one:1/mine/x", "SSE_BROKER_URL has a database that is no number"),
         ("redis+sentinel://:1/mine", "SSE_BROKER_URL names a port without its host"),

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from flask_eventstream import InvalidChannel, Publisher
+from flask_eventstream.brokers import broker_from_url
+from flask_eventstream.event import Event
+from flask_eventstream.log.entries import Retention
 from harness.redis_many import Cluster, Watched, run_cluster, run_sentinels
 from harness.servers import Server
 from harness.streams import Reader, get
@@ -73,6 +79,40 @@ def test_a_slot_moves_in_mid_traffic(cluster: Cluster, start_hub: StartHub) -> N
         cluster.move("b")
         flowing.flow()
         flowing.finish()
+
+
+def test_many_events_while_their_slot_moves(cluster: Cluster) -> None:
+    """Each event of `publish_many` is in the log once, in order, whatever its node says meanwhile.
+
+    Its scripts are flushed all the time, and its slot moves twice.
+    """
+    broker = broker_from_url(cluster.url, retention=Retention(length=20_000), timeout_s=20)
+    over = threading.Event()
+
+    def disturb() -> None:
+        for turn in itertools.count():
+            if over.wait(0.05):
+                return
+            cluster.home_of("m").ask("SCRIPT", "FLUSH")
+            if turn in (5, 15):
+                cluster.move("m")
+
+    disturbing = threading.Thread(target=disturb)
+    disturbing.start()
+    ids: list[str] = []
+    try:
+        give_up_s = time.monotonic() + 3
+        while time.monotonic() < give_up_s:
+            ids += broker.publish_many("m", [Event("x")] * 300)
+    finally:
+        over.set()
+        disturbing.join()
+        broker.close()
+
+    with cluster.home_of("m").admin as client:
+        logged = [row_id.partition("-")[0] for row_id, _ in client.xrange("sse:events:{m}")]
+    assert len(logged) > 300
+    assert [position.partition("-")[2] for position in ids][-len(logged) :] == logged
 
 
 def test_a_publish_costs_one_node(cluster: Cluster) -> None:

@@ -45,7 +45,11 @@ _DIAGNOSES = (
     ("max number of clients", "it has too many connections", "raise maxclients"),
     ("no Sentinel names", "the Sentinels do not know it", "look at them, and at the URL"),
     ("No master found", "no Sentinel names the primary", "look at the Sentinels, and at the URL"),
-    ("cluster support disabled", "it is in no cluster", "write redis:// in place of redis+cluster"),
+    (
+        "cluster support disabled",
+        "it is in no cluster",
+        "write redis:// in place of redis+cluster://",
+    ),
     ("hash to the same slot", "it is a node of a cluster", _CLUSTER),
     ("not allowed in cluster mode", "it is a node of a cluster", f"{_CLUSTER}, and no database"),
     ("DB index is out of range", "it has no such database", "lower the number in the URL"),

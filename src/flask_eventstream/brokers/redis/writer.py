@@ -162,7 +162,15 @@ class LogWriter:
 
     def _open(self, line: Line, channel: str) -> Script:
         """Open the log for this run of the server, and make the script that publishes."""
-        run = RunInfo.from_info(parse_info(line.ask_one("INFO")), self._url.shown)
+        info = parse_info(line.ask_one("INFO"))
+        if info.get("redis_mode") == "sentinel":
+            remedy = "write redis+sentinel://HOST:PORT/SERVICE in the URL"
+            raise BrokerUnavailable(self._url.shown, "it is a Sentinel", remedy, fate=_NOT)
+        try:
+            run = RunInfo.from_info(info, self._url.shown)
+        except BrokerUnavailable as error:
+            error.fate = _NOT
+            raise
         arguments = opening_arguments(
             run,
             epoch=secrets.token_hex(4),
