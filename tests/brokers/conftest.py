@@ -19,19 +19,8 @@ def loop() -> Iterator[Loop]:
         yield loop
 
 
-#: What the reading side of Redis does not do yet.
-REDIS_LAGS = (
-    "test_after_an_unknown_id",
-    "test_an_own_id_that_",
-    "test_a_position_from_the_future_is_unknown",
-    "test_a_position_of_another_log_is_unknown",
-)
-
-
 @pytest.fixture(params=sorted(STORES))
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    if request.param == "redis" and request.node.name.startswith(REDIS_LAGS):
-        request.node.add_marker(pytest.mark.xfail(reason="Redis lags behind", strict=False))
     store = STORES[request.param](tmp_path)
     yield store
     store.close()

@@ -11,6 +11,7 @@ from flask_eventstream.event import STREAM_END, Event, encode_channels_event
 
 __all__ = [
     "PAGE",
+    "PAGE_SIZE",
     "Entry",
     "Kind",
     "Missed",
@@ -29,7 +30,7 @@ _Item = TypeVar("_Item")
 #: Entries of one page of a log, and the size (bytes, or characters) after which it ends sooner:
 #: what one reader who is far behind costs at a time.
 PAGE = 256
-_PAGE_SIZE = 1024 * 1024
+PAGE_SIZE = 1024 * 1024
 
 
 class Kind(enum.Enum):
@@ -183,7 +184,7 @@ def take_page(
     taken: list[_Item] = []
     size = 0
     for item in items:
-        if len(taken) == most or size > _PAGE_SIZE:
+        if len(taken) == most or size > PAGE_SIZE:
             return taken, True
         taken.append(item)
         size += size_of(item)

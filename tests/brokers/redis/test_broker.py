@@ -20,6 +20,7 @@ import pytest
 from brokers.hearing import Ear, Loop
 from brokers.stores import RedisClock
 from flask_eventstream.brokers import Broker, broker_from_url
+from flask_eventstream.brokers.redis import following
 from flask_eventstream.brokers.redis import listener as redis_feed
 from flask_eventstream.brokers.redis.answers import RunInfo, opening_arguments
 from flask_eventstream.brokers.redis.scripts import OPEN, Script
@@ -724,7 +725,7 @@ def test_unreadable_messages_are_skipped(
 
     listener: Any = ear.listener
     assert ear.data == ["next"]
-    assert listener.unreadable == {"no data": 3, "invalid field": 3}
+    assert listener._reports.unreadable == {"no data": 3, "invalid field": 3}
     assert len([r for r in caplog.records if "was skipped" in r.message]) == 2
 
 
@@ -831,7 +832,7 @@ def test_a_message_held_too_long_begins_a_new_session(
     redis_broker: Broker, server: RedisServer, listen: Listen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where more comes than can be held while a session catches up, nothing is lost either."""
-    monkeypatch.setattr(redis_feed, "_MAX_HELD", 5)
+    monkeypatch.setattr(following, "_MAX_HELD", 5)
     ear = listen(redis_broker, "a")
     publish(redis_broker, "a", "0")
     ear.wait_heard(1)

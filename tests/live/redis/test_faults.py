@@ -329,7 +329,7 @@ def test_the_log_says_when_redis_is_away_and_back(
         wait_until(lambda: "Readers get no events until" in hub.log(), what="the complaint")
         publisher = Publisher(server.url, timeout_s=1)
         server.start()
-        wait_until(lambda: "is back" in hub.log(), what="the end of it")
+        wait_until(lambda: "is back; readers have" in hub.log(), what="the end of it")
         publisher.publish("x", channel="a")
 
         assert reader.next_event()["data"] == "x"

@@ -1,31 +1,20 @@
-"""What a log in Redis answers: states and pages. Answers in, values out; no connection."""
+"""What a log in Redis answers: states. Answers in, values out; no connection."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flask_eventstream.brokers.redis.message import Unreadable, decode_message
 from flask_eventstream.errors import BrokerUnavailable
-from flask_eventstream.log.entries import (
-    PAGE,
-    Entry,
-    Missed,
-    Replay,
-    Retention,
-    Standing,
-    take_page,
-    up_to_date,
-)
+from flask_eventstream.log.entries import Missed, Replay, Retention, Standing, up_to_date
 from flask_eventstream.log.position import Position
 
 __all__ = [
     "ChannelState",
     "LogState",
     "RunInfo",
-    "make_entry",
-    "make_replay",
     "make_standing",
     "opening_arguments",
 ]
@@ -47,6 +36,20 @@ class RunInfo:
     seconds while the disk is busy, and a SIGKILL just then loses it without a trace."""
     keeps_scripts: bool = False
     """True where the next run, or a replica in its place, may know the scripts of this one."""
+
+    def state_of(self, log: LogState | None) -> LogState:
+        """What counts of a log that nobody may have opened in this run.
+
+        Who publishes opens it. Until then, where the run before may have lost something, no
+        position of its epoch counts. Readers are given positions of an epoch that ends with the
+        next publish.
+        """
+        unopened = self.run_id[:8]  # as random as any epoch
+        if log is None:
+            return LogState(unopened, 0, {}, 0, self.run_id)
+        if log.run == self.run_id or self.lossless:
+            return log
+        return dataclasses.replace(log, epoch=unopened, past={}, began=log.sequence)
 
     @classmethod
     def from_info(cls, info: Mapping[str, Any], shown: str) -> RunInfo:
@@ -91,16 +94,22 @@ class LogState:
     """Earlier epochs, and the last sequence of each."""
     age_ms: int
 
-    FIELDS = ("epoch", "seq", "past", "age")
+    run: str = ""
+    """The run of the server in which the epoch began."""
+    began: int = 0
+    """The sequence after which the epoch began."""
+
+    FIELDS = ("epoch", "seq", "past", "age", "run", "began")
 
     @classmethod
     def parse(cls, values: Sequence[bytes | None]) -> LogState | None:
         """The state in an answer to ``HMGET log FIELDS``; ``None`` where there is no log."""
         if values[0] is None:
             return None
-        epoch, seq, past, age = (value.decode() if value else "" for value in values)
+        epoch, seq, past, age, run, began = (value.decode() if value else "" for value in values)
         ended = dict(one.split(":") for one in past.split())
-        return cls(epoch, int(seq), {name: int(last) for name, last in ended.items()}, int(age))
+        past_ends = {name: int(last) for name, last in ended.items()}
+        return cls(epoch, int(seq), past_ends, int(age), run, int(began or 0))
 
     def sequence_of(self, position: Position) -> int | None:
         """The sequence of a position, or ``None`` where it means nothing in this log."""
@@ -128,27 +137,6 @@ class ChannelState:
         return cls(*(int(value or 0) for value in values))
 
 
-@dataclass(frozen=True, slots=True)
-class ChannelPage:
-    """The answers about one channel."""
-
-    channel: str
-    state: ChannelState
-    rows: Sequence[tuple[bytes, Mapping[bytes, bytes]]]
-    """``XRANGE`` after the start; at most one more than a page."""
-
-
-def make_entry(channel: str, body: bytes, position: Position) -> Entry | None:
-    """The entry of a message body in the log, or ``None`` where somebody else wrote it there."""
-    try:
-        message = decode_message(b'{"id":"%s", %s' % (str(position).encode(), body))
-    except Unreadable:
-        return None
-    if message.position is None:
-        return None
-    return message.entry(channel, position.sequence)
-
-
 def make_standing(
     state: LogState | None, channels: Mapping[str, ChannelState], after: str | None
 ) -> Standing:
@@ -164,47 +152,3 @@ def make_standing(
     position_now = str(state.position(state.sequence))
     ended = frozenset(name for name, channel in channels.items() if channel.ended)
     return up_to_date(latest, Replay.nothing(state.sequence, position_now, ended=ended))
-
-
-def make_replay(
-    state: LogState, starts: Mapping[str, int], pages: Sequence[ChannelPage], *, now_ms: int
-) -> Replay:
-    """One page of several channels: merged in the order of the log, with what is gone."""
-    gone: set[str] = set()
-    rows: list[tuple[int, str, bytes]] = []
-    more = False
-    reached = state.sequence
-    for page in pages:
-        start = starts[page.channel]
-        expired = _count_expired(page.rows, oldest_ms=now_ms - state.age_ms)
-        for row_id, fields in page.rows[expired:]:
-            rows.append((int(row_id.partition(b"-")[0]), page.channel, fields.get(b"m", b"")))
-        if start < page.state.trimmed or expired or (start < page.state.last and not page.rows):
-            gone.add(page.channel)
-        if len(page.rows) > PAGE:
-            # What lies behind this channel's page was not read, so the common page ends before.
-            more = True
-            reached = min(reached, int(page.rows[PAGE - 1][0].partition(b"-")[0]))
-    rows = sorted(row for row in rows if row[0] <= reached)
-    rows, is_cut = take_page(rows, lambda row: len(row[2]))
-    if is_cut:
-        more, reached = True, rows[-1][0]
-    entries = [make_entry(channel, body, state.position(seq)) for seq, channel, body in rows]
-    return Replay(
-        entries=[entry for entry in entries if entry is not None],
-        gone=frozenset(gone),
-        sequence=reached,
-        start=str(state.position(rows[0][0] - 1 if rows else reached)),
-        position=str(state.position(reached)),
-        more=more,
-        ended=frozenset(page.channel for page in pages if page.state.ended),
-    )
-
-
-def _count_expired(rows: Sequence[tuple[bytes, Mapping[bytes, bytes]]], *, oldest_ms: int) -> int:
-    # What lies behind an event that may be given is given too, however old a clock that was set
-    # back makes it look: a gap in the middle would be none that a reset could name.
-    for count, (_, fields) in enumerate(rows):
-        if int(fields.get(b"a", 0)) >= oldest_ms:
-            return count
-    return len(rows)

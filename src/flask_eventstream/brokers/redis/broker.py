@@ -19,6 +19,7 @@ from flask_eventstream.brokers.redis.diagnosis import parse_info
 from flask_eventstream.brokers.redis.listener import RedisListener
 from flask_eventstream.brokers.redis.message import END_BODY, encode_body
 from flask_eventstream.brokers.redis.pages import LogReader
+from flask_eventstream.brokers.redis.reports import Reports
 from flask_eventstream.brokers.redis.scripts import Keys
 from flask_eventstream.brokers.redis.servers import Servers
 from flask_eventstream.brokers.redis.slots import check_cluster_channel
@@ -115,8 +116,9 @@ class RedisBroker:
                 loop, inbox, self._url, keys=self._keys, retention=self._retention
             )
         client = self._url.async_client(_ANSWER_S)
-        reader = LogReader(client, self._keys, shown=self.url, retention=self._retention)
-        return RedisListener(loop, inbox, reader, shown=self.url)
+        reports = Reports(self.url)
+        reader = LogReader(client, self._keys, reports=reports, retention=self._retention)
+        return RedisListener(loop, inbox, reader, reports=reports)
 
     def limits(self) -> dict[str, str]:
         """What the server allows its clients, as far as it says; in a cluster, one node.

@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 from flask_eventstream.brokers.broker import Inbox
 from flask_eventstream.brokers.redis.listener import RedisListener
 from flask_eventstream.brokers.redis.pages import LogReader
+from flask_eventstream.brokers.redis.reports import Reports
 from flask_eventstream.brokers.redis.scripts import Keys
 from flask_eventstream.brokers.redis.slots import Slots
 from flask_eventstream.brokers.redis.url import Address, RedisUrl
@@ -125,9 +126,15 @@ class ClusterListener:
         if link is None:
             shown = f"{self._url.shown} (node {address[0]}:{address[1]})"
             client = self._url.async_client(_ANSWER_S, address)
-            reader = LogReader(client, self._keys, shown=shown, retention=self._retention)
+            reports = Reports(shown)
+            reader = LogReader(client, self._keys, reports=reports, retention=self._retention)
             link = self._links[address] = RedisListener(
-                self._loop, self._inbox, reader, shown=shown, is_node=True, in_trouble=self._look
+                self._loop,
+                self._inbox,
+                reader,
+                reports=reports,
+                is_node=True,
+                in_trouble=self._look,
             )
         return link
 

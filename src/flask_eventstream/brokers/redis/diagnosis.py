@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import redis
 
-__all__ = ["PASSING", "count_online", "diagnose", "parse_info"]
+__all__ = ["PASSING", "count_online", "diagnose", "is_of_one_channel", "parse_info"]
 
 #: What to do about a fault that passes by itself.
 PASSING = "try again"
@@ -24,6 +24,8 @@ _DIAGNOSES = (
     ("username-password", "it refuses the password", "correct the user and password in the URL"),
     ("without any password configured", "it has no password", "take it out of the URL"),
     ("Authentication required", "it wants a password", "put it into the URL: redis://:SECRET@host"),
+    # What it says of a command of more than ten words (networking.c).
+    ("unauthenticated", "it wants a password", "put it into the URL: redis://:SECRET@host"),
     ("protected mode", "it takes no clients from elsewhere", "give it a password, and the URL too"),
     ("permissions", "its user may not do that", _RULES),
     ("user executing the script can't", "its user may not do that", _RULES),
@@ -66,6 +68,13 @@ _DIAGNOSES = (
 )
 
 _MOVED = (redis.exceptions.MovedError, redis.exceptions.AskError)
+
+
+def is_of_one_channel(error: Exception) -> bool:
+    """True where an error may be about the keys of one channel, and others can be read."""
+    if isinstance(error, redis.exceptions.NoPermissionError):
+        return True
+    return "wrong kind of value" in str(error)
 
 
 def diagnose(error: Exception) -> tuple[str, str]:

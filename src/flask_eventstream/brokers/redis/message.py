@@ -30,7 +30,7 @@ from flask_eventstream.event import STREAM_END, Event, could_be_position
 from flask_eventstream.log.entries import Entry, Kind
 from flask_eventstream.log.position import Position
 
-__all__ = ["END_BODY", "Message", "Unreadable", "decode_message", "encode_body"]
+__all__ = ["END_BODY", "Message", "Unreadable", "decode_message", "encode_body", "encode_own_id"]
 
 _OURS = re.compile(r'\{"id":"([a-z0-9]{8,16}-(?:0|[1-9][0-9]{0,18}))", "data": ')
 _DECODER = json.JSONDecoder()
@@ -79,6 +79,11 @@ def encode_body(event: Event) -> str:
     if event.id:
         parts.append(f'"id": {json.dumps(event.id)}')
     return ", ".join(parts) + "}"
+
+
+def encode_own_id(own_id: str) -> str:
+    """An event's own id as it stands in a body, without quotes: what the index knows it by."""
+    return json.dumps(own_id)[1:-1]
 
 
 def decode_message(raw: bytes) -> Message:

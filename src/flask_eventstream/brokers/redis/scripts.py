@@ -4,15 +4,21 @@ Keys, each with the configured prefix, ``sse:`` by default:
 
 ``log``
     A hash, the log itself: ``epoch``, ``seq`` (of the last event, over all channels), ``run``
-    (the server process in which the epoch began), ``past`` (earlier epochs and where they ended),
-    and the retention. One for all channels, and the only key that never expires. In a cluster,
-    where keys of different channels lie on different nodes, ``log:{CHANNEL}``: each channel is a
-    log of its own, gone after thirty ages.
+    (the server process in which the epoch began), ``began`` (after which sequence), ``past``
+    (earlier epochs and where they ended), and the retention. One for all channels, and the only
+    key that never expires. In a cluster, where keys of different channels lie on different nodes,
+    ``log:{CHANNEL}``: each channel is a log of its own, opened by its first event, and gone after
+    thirty ages.
 ``events:{CHANNEL}``
     A stream: the last events of a channel, up to an eighth more than the retention's length (XTRIM
     is cheap on many, and 17 µs each on one). Gone after the retention's age and an eighth: so its
     end is put off now and then, and not by every event. Every sixteenth event removes what expired;
     readers are never given it anyway.
+``ids:{CHANNEL}``
+    A sorted set, only where events have ids of their own: id (as in JSON), and the sequence of the
+    last event that has it. With a line break before it, the same for an id that more than one event
+    had: it is no place in the log. Twice as many ids are kept as events, so that an id is known to
+    have been there before. It expires with the events.
 ``channel:{CHANNEL}``
     A hash: ``last`` sequence, ``trimmed`` up to, ``ended`` at. Gone after thirty ages.
 
@@ -35,7 +41,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-__all__ = ["NEEDS_OPENING", "OPEN", "Keys", "Script"]
+__all__ = ["NEEDS_OPENING", "OPEN", "REPEATED", "Keys", "Script"]
 
 #: How the publishing script's error begins where the log must be opened first.
 NEEDS_OPENING = "SSEOPEN"
@@ -51,9 +57,9 @@ class Keys:
     channel_prefix: str = ""
     """What pub/sub channels begin with. None where older extensions are to be understood."""
 
-    def of(self, channel: str) -> tuple[str, str, str]:
+    def of(self, channel: str) -> tuple[str, str, str, str]:
         """What the publishing script wants."""
-        return self.log(channel), self.events(channel), self.channel(channel)
+        return self.log(channel), self.events(channel), self.channel(channel), self.ids(channel)
 
     def pubsub(self, channel: str) -> str:
         """The pub/sub channel of a channel. In a cluster it lies in the slot of the keys."""
@@ -78,6 +84,10 @@ class Keys:
         """What is known of a channel."""
         return f"{self.prefix}channel:{{{channel}}}"
 
+    def ids(self, channel: str) -> str:
+        """Where a channel's events with an id of their own are."""
+        return f"{self.prefix}ids:{{{channel}}}"
+
 
 #: KEYS: log. ARGV: run id, a new epoch's name, "1" where acknowledged writes survive a restart,
 #: history length and age in ms ("" to keep those that are there), defaults for both, "1" where the
@@ -87,7 +97,8 @@ local state = redis.call('HMGET', KEYS[1], 'run', 'epoch', 'seq', 'past')
 if not state[2] then
     local time = redis.call('TIME')
     local seq = string.format('%d', time[1] * 1000 + math.floor(time[2] / 1000))
-    redis.call('HSET', KEYS[1], 'run', ARGV[1], 'epoch', ARGV[2], 'seq', seq, 'past', '')
+    redis.call('HSET', KEYS[1], 'run', ARGV[1], 'epoch', ARGV[2], 'seq', seq, 'past', '',
+        'began', seq)
 elseif state[1] ~= ARGV[1] then
     local past = ''
     if ARGV[3] == '1' then
@@ -98,7 +109,8 @@ elseif state[1] ~= ARGV[1] then
             kept = kept + 1
         end
     end
-    redis.call('HSET', KEYS[1], 'run', ARGV[1], 'epoch', ARGV[2], 'past', past)
+    redis.call('HSET', KEYS[1], 'run', ARGV[1], 'epoch', ARGV[2], 'past', past,
+        'began', state[3])
 end
 if ARGV[4] ~= '' then
     redis.call('HSET', KEYS[1], 'length', ARGV[4], 'age', ARGV[5])
@@ -117,9 +129,15 @@ if not string.find(redis.call('INFO', 'server'), 'run_id:' .. run, 1, true) then
     return redis.error_reply('SSEOPEN the script is of another run')
 end"""
 
-#: KEYS: log, events, channel. ARGV: pub/sub channel, PUBLISH or SPUBLISH, "1" for the channel's
-#: end, and one or more bodies of messages. All of them are appended, or none: nothing comes
-#: between, and what refuses the first refuses all. Gives the position of the first.
+#: What stands before an own id in the index that was given out a second time. No id has one.
+REPEATED = "\n"
+
+#: KEYS: log, events, channel, ids. ARGV: pub/sub channel, PUBLISH or SPUBLISH, "1" for the
+#: channel's end, and one or more bodies of messages. All of them are appended, or none: nothing
+#: comes between, and what refuses the first refuses all. Gives the position of the first.
+#:
+#: An own id is the last field of a body (message.py), and has 800 bytes at the most, so 2,400 as
+#: JSON: all of it lies in the last 2,500. Within data such a field would end with two braces.
 _PUBLISH = """
 local run = '%s'%s
 local state = redis.call('HMGET', KEYS[1], 'run', 'epoch', 'length', 'age')
@@ -140,6 +158,23 @@ end
 for i = 2, count do
     redis.call('XADD', KEYS[2], text(first + i - 1) .. '-0', 'm', ARGV[i + 3], 'a', now)
 end
+local least = math.max(age, 1000)
+for i = 1, count do
+    local tail = string.sub(ARGV[i + 3], -2500)
+    if string.sub(tail, -2) == '"}' and string.find(tail, ', "id": "', 1, true) then
+        local own = string.match(tail, '.*, "id": "(.*)"}$')
+        if own and not string.find(string.gsub(own, '\\\\.', ''), '"', 1, true) then
+            local place = text(first + i - 1)
+            if redis.call('ZSCORE', KEYS[4], own) then
+                redis.call('ZADD', KEYS[4], place, '\\n' .. own)
+            end
+            redis.call('ZADD', KEYS[4], place, own)
+            if redis.call('PTTL', KEYS[4]) < least + least / 16 then
+                redis.call('PEXPIRE', KEYS[4], text(least + least / 8))
+            end
+        end
+    end
+end
 local cut = nil
 local over = redis.call('XLEN', KEYS[2]) - length
 if over > math.floor(length / 8) then
@@ -159,9 +194,9 @@ if cut then
     local trimmed = string.match(cut, '%%d+')
     redis.call('XTRIM', KEYS[2], 'MINID', text(tonumber(trimmed) + 1))
     redis.call('HSET', KEYS[3], 'trimmed', trimmed)
+    redis.call('ZREMRANGEBYRANK', KEYS[4], 0, text(-2 * length - 101))
 end
 redis.call('HSET', KEYS[3], 'last', text(last), 'ended', ARGV[3] == '1' and text(last) or '0')
-local least = math.max(age, 1000)
 if redis.call('PTTL', KEYS[2]) < least + least / 16 then
     redis.call('PEXPIRE', KEYS[2], text(least + least / 8))
     redis.call('PEXPIRE', KEYS[3], text(math.max(30 * age, 60000)))

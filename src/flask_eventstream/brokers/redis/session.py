@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
-from redis.exceptions import RedisError
+from redis.exceptions import NoPermissionError, RedisError
 
-__all__ = ["FAILURES", "Session"]
+__all__ = ["FAILURES", "Cut", "Session", "failures_told"]
 
 #: Seconds of silence after which the server is asked whether it is there, and after which the
 #: connection counts as broken. A stalled network shows no other sign.
@@ -26,6 +26,28 @@ _ANSWER_S = 5.0
 #: What a server or a network that fails raises.
 FAILURES = (RedisError, OSError, asyncio.TimeoutError)
 
+#: How uvloop says that a connection is closed, as a RuntimeError (uvloop/handles/handle.pyx).
+_CLOSED = "the handler is closed"
+
+
+@contextlib.contextmanager
+def failures_told() -> Iterator[None]:
+    """Make what a lost connection raises one of `FAILURES`. Every await on redis-py stands in it.
+
+    redis-py hands on what it does not know, and uvloop raises a RuntimeError where a connection was
+    reset between the moment when redis-py looked at it and the moment when it wrote.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if _CLOSED not in str(error):
+            raise
+        raise ConnectionError("the connection was lost") from error
+
+
+class Cut(ConnectionError):
+    """A session was ended on purpose, so that another one begins."""
+
 
 class Session:
     """A connection and the tasks that serve it. Everything here belongs to the loop.
@@ -34,6 +56,7 @@ class Session:
         loop: Where it runs.
         connection: redis-py's, not connected yet. The session ends it.
         take: Called with each answer that tells of a channel.
+        refused: Called where the server refuses a command, in the order of the commands.
 
     Raises:
         ConnectionError: From what sends: the session ended.
@@ -43,12 +66,16 @@ class Session:
         self,
         loop: asyncio.AbstractEventLoop,
         connection: Any,
+        *,
         take: Callable[[list[Any]], object],
+        refused: Callable[[NoPermissionError], object],
     ) -> None:
         self._loop = loop
         self._connection = connection
         self._take = take
+        self._refused = refused
         self._open = False
+        self._was_cut = False
         self._heard_s = 0.0
         self._pings = 0
         self._pongs: dict[bytes, asyncio.Future[None]] = {}
@@ -56,14 +83,21 @@ class Session:
 
     async def connect(self) -> None:
         """Connect, within five seconds."""
-        await asyncio.wait_for(self._connection.connect(), _ANSWER_S)
+        with failures_told():
+            await asyncio.wait_for(self._connection.connect(), _ANSWER_S)
         self._heard_s = self._loop.time()
         self._open = True
 
     async def run(self, beside: Coroutine[Any, Any, None]) -> None:
-        """Take what comes until the connection breaks or ``beside`` fails, and raise why."""
+        """Take what comes until the connection breaks or ``beside`` fails, and raise why.
+
+        Raises:
+            Cut: It was `cut`.
+        """
         tasks = [self.keep(work) for work in (self._read(), self._watch(), beside)]
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        if self._was_cut:
+            raise Cut
         for task in done:
             task.result()
 
@@ -77,12 +111,12 @@ class Session:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        with contextlib.suppress(*FAILURES):
-            await self._connection.disconnect(nowait=True)
+        await self._disconnect()
 
     def cut(self) -> None:
         """Break the connection: `run` ends."""
-        self.keep(self._connection.disconnect(nowait=True))
+        self._was_cut = True
+        self.keep(self._disconnect())
 
     def keep(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run something until the session ends; the loop itself would forget it."""
@@ -93,8 +127,9 @@ class Session:
 
     async def send(self, *command: str) -> None:
         """Send a command; its answer comes to ``take``."""
-        self._check()
-        await self._connection.send_command(*command)
+        self.check()
+        with failures_told():
+            await self._connection.send_command(*command)
 
     async def try_to_send(self, *command: str) -> None:
         """Send a command whose failure is `run`'s to notice."""
@@ -112,17 +147,28 @@ class Session:
             await heard
         finally:
             self._pongs.pop(token.encode(), None)
-        self._check()
+        self.check()
 
-    def _check(self) -> None:
+    async def _disconnect(self) -> None:
+        with contextlib.suppress(*FAILURES), failures_told():
+            await self._connection.disconnect(nowait=True)
+
+    def check(self) -> None:
+        """Raise `ConnectionError` where the session ended."""
         # redis-py would connect anew, a connection that nobody reads.
         if not self._open or not self._connection.is_connected:
             raise ConnectionError("the session ended")
 
     async def _read(self) -> None:
         while True:
-            answer = await self._connection.read_response(disable_decoding=True)
-            self._heard_s = self._loop.time()
+            try:
+                with failures_told():
+                    answer = await self._connection.read_response(disable_decoding=True)
+            except NoPermissionError as error:
+                self._refused(error)
+                continue
+            finally:
+                self._heard_s = self._loop.time()
             if not isinstance(answer, list):
                 self._pong(answer)  # to a connection that is subscribed to nothing
             elif answer[0] == b"pong":
