@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import random
 from dataclasses import dataclass
+from pathlib import Path
 
-from flask_eventstream.brokers import Broker
+from flask_eventstream.brokers import Broker, broker_from_url
 from flask_eventstream.config import Config
+from flask_eventstream.errors import InvalidConfig
 from flask_eventstream.hub.admission import Admission
 from flask_eventstream.hub.adoption import Adoption, ServerConnection
 from flask_eventstream.hub.callbacks import CloseCallbacks
@@ -16,9 +18,11 @@ from flask_eventstream.hub.hub import Stats, sum_stats
 from flask_eventstream.hub.observer import Observer
 from flask_eventstream.publisher import Publisher
 
-__all__ = ["SLOT", "AppState", "Slot"]
+__all__ = ["SLOT", "AppState", "Slot", "make_broker"]
 
 _LOGGER = logging.getLogger("flask_eventstream")
+
+_DEFAULT_FILE = "eventstream.db"
 
 #: Where servers/asgi puts a `Slot` into the scope of a request.
 SLOT = "flask_eventstream.slot"
@@ -63,3 +67,32 @@ class AppState:
         if text not in self._said:
             self._said.add(text)
             _LOGGER.warning(text, *details)
+
+
+def make_broker(config: Config, *, folder: Path) -> Broker:
+    """The broker that an application is configured for. Opens nothing yet.
+
+    Args:
+        config: The application's.
+        folder: Where its own files lie; made if it is needed and missing.
+
+    Raises:
+        InvalidConfig: No broker is known by its URL, or the folder can't be made.
+    """
+    url = config.broker_url
+    if url is None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            problem = (
+                f"SSE_BROKER_URL is not set, and the default, a file in the instance folder"
+                f" {folder}, can't be made ({error.strerror}): set it to sqlite:///path"
+            )
+            raise InvalidConfig([problem]) from error
+        url = f"sqlite:///{folder / _DEFAULT_FILE}"
+    return broker_from_url(
+        url,
+        retention=config.retention,
+        timeout_s=config.publish_timeout_s,
+        key=config.broker_key,
+    )

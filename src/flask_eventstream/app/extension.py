@@ -15,22 +15,20 @@ from flask.json import dumps
 from flask_eventstream.app.guards import Guard, Guards, ask
 from flask_eventstream.app.registry import registry_of, say_once
 from flask_eventstream.app.views import event_stream, keep_out_of_caches, open_stream
-from flask_eventstream.brokers import Broker, broker_from_url
+from flask_eventstream.brokers import Broker
 from flask_eventstream.config import URL_KEYS, Config, unread_keys
-from flask_eventstream.errors import InvalidConfig
 from flask_eventstream.event import Event, Name, use_json_dumps
 from flask_eventstream.hub.hub import Stats
 from flask_eventstream.hub.request import StreamRequest
 from flask_eventstream.publisher import checked_items, make_event
 from flask_eventstream.servers.wsgi.response import Opening
-from flask_eventstream.state import AppState
+from flask_eventstream.state import AppState, make_broker
 
 __all__ = ["EventStream", "state_of"]
 
 _Function = TypeVar("_Function", bound=Callable[[], Any])
 
 _DEFAULT_PREFIX = "/stream"
-_DEFAULT_FILE = "eventstream.db"
 
 #: Where a broker may be named that nobody reads unless the application says so.
 _ENVIRONMENT = ("SSE_BROKER_URL", "FLASK_SSE_BROKER_URL")
@@ -393,21 +391,4 @@ def _make_state(app: Flask, stream: EventStream) -> AppState:
 
 
 def _make_broker(app: Flask, config: Config) -> Broker:
-    url = config.broker_url
-    if url is None:
-        folder = Path(app.instance_path)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            problem = (
-                f"SSE_BROKER_URL is not set, and the default, a file in the instance folder"
-                f" {folder}, can't be made ({error.strerror}): set it to sqlite:///path"
-            )
-            raise InvalidConfig([problem]) from error
-        url = f"sqlite:///{folder / _DEFAULT_FILE}"
-    return broker_from_url(
-        url,
-        retention=config.retention,
-        timeout_s=config.publish_timeout_s,
-        key=config.broker_key,
-    )
+    return make_broker(config, folder=Path(app.instance_path))
