@@ -460,7 +460,7 @@ LAST = "that is all"
 def test_the_client_with_httpx_sse_resumes(serve: Serve, copied: Path) -> None:
     """The how-to's client comes back after a cut and has every event once."""
     server = serve("gunicorn-sync", "hello:app", cwd=copied)
-    publisher = Publisher(f"sqlite:///{copied}/instance/eventstream.db")
+    publisher = Publisher(f"sqlite:///{copied}/instance/eventstream-hello.db")
     client = Collected(load(copied, "with_httpx_sse").read(f"{server.url}/stream?channel=news"))
     wait_until(lambda: "/stream?" in server.log(), what="the client's request")
     with Reader(f"{server.url}/stream?channel=news&lastEventId=") as later:
@@ -480,7 +480,7 @@ def test_the_client_with_httpx_sse_resumes(serve: Serve, copied: Path) -> None:
 def test_the_client_with_sseclient_reads(serve: Serve, copied: Path) -> None:
     """The how-to's second client hands out each event at once."""
     server = serve("gunicorn-sync", "hello:app", cwd=copied)
-    publisher = Publisher(f"sqlite:///{copied}/instance/eventstream.db")
+    publisher = Publisher(f"sqlite:///{copied}/instance/eventstream-hello.db")
     client = Collected(load(copied, "with_sseclient").read(f"{server.url}/stream?channel=news"))
     wait_until(lambda: "/stream?" in server.log(), what="the client's request")
     with Reader(f"{server.url}/stream?channel=news") as later:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import random
+import re
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +24,11 @@ __all__ = ["SLOT", "AppState", "Slot", "make_broker"]
 
 _LOGGER = logging.getLogger("flask_eventstream")
 
-_DEFAULT_FILE = "eventstream.db"
+#: Events are as private as the channels they are in.
+_FOLDER_MODE = 0o700
+
+#: Characters of an application's name in its file's, which most systems bound at 255 bytes.
+_MOST_OF_A_NAME = 100
 
 #: Where servers/asgi puts a `Slot` into the scope of a request.
 SLOT = "flask_eventstream.slot"
@@ -69,12 +75,13 @@ class AppState:
             _LOGGER.warning(text, *details)
 
 
-def make_broker(config: Config, *, folder: Path) -> Broker:
+def make_broker(config: Config, *, folder: Path, name: str) -> Broker:
     """The broker that an application is configured for. Opens nothing yet.
 
     Args:
         config: The application's.
-        folder: Where its own files lie; made if it is needed and missing.
+        folder: Where its own files lie; made if it is needed and missing, for this user alone.
+        name: The application's, which is in the file's: applications may share a folder.
 
     Raises:
         InvalidConfig: No broker is known by its URL, or the folder can't be made.
@@ -82,17 +89,25 @@ def make_broker(config: Config, *, folder: Path) -> Broker:
     url = config.broker_url
     if url is None:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
         except OSError as error:
             problem = (
                 f"SSE_BROKER_URL is not set, and the default, a file in the instance folder"
                 f" {folder}, can't be made ({error.strerror}): set it to sqlite:///path"
             )
             raise InvalidConfig([problem]) from error
-        url = f"sqlite:///{folder / _DEFAULT_FILE}"
+        url = f"sqlite:///{folder / _file_of(name)}"
     return broker_from_url(
         url,
         retention=config.retention,
         timeout_s=config.publish_timeout_s,
         key=config.broker_key,
     )
+
+
+def _file_of(name: str) -> str:
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:_MOST_OF_A_NAME]
+    if plain != name:
+        # Or two names could become one, and so would two logs.
+        plain += f"-{zlib.crc32(name.encode('utf-8', 'surrogatepass')):08x}"
+    return f"eventstream-{plain}.db"

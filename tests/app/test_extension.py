@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import gc
 import json
+import stat
 import threading
 import weakref
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from flask_eventstream import (
     Publisher,
     sse,
 )
+from flask_eventstream.app.extension import state_of
 from flask_eventstream.hub.hub import Stats
 from harness.hand_server import HandServer, Page
 
@@ -566,7 +568,36 @@ def test_the_default_log_is_in_the_instance_folder(tmp_path: Path) -> None:
         events.publish("x")
         page.got("x")
 
-    assert (tmp_path / "deep" / "instance" / "eventstream.db").exists()
+    folder = tmp_path / "deep" / "instance"
+    (file,) = folder.glob("*.db")
+    assert file.name == "eventstream-app_under_test.db"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_two_applications_in_one_folder_share_nothing(tmp_path: Path) -> None:
+    """Each application has a file of its own by default, whatever its name has in it."""
+    names = ("shop.public", "shop.admin", "shop/admin")
+    urls = set()
+    for name in names:
+        app = Flask(name, instance_path=str(tmp_path))
+        urls.add(state_of(app, EventStream(app)).broker.url)
+
+    assert len(urls) == len(names)
+    assert all(url.startswith(f"sqlite:///{tmp_path}/eventstream-shop") for url in urls)
+
+
+@pytest.mark.parametrize("scheme", ["memory", "sqlite"])
+def test_the_streams_of_an_application_share_its_log(tmp_path: Path, scheme: str) -> None:
+    """Two EventStreams of one application read what either publishes, in memory, too."""
+    url = "memory://" if scheme == "memory" else f"sqlite:///{tmp_path}/events.db"
+    app = an_app(SSE_BROKER_URL=url)
+    first, second = EventStream(name="first"), EventStream(name="second")
+    app.register_blueprint(first, url_prefix="/first")
+    app.register_blueprint(second, url_prefix="/second")
+    with app.app_context(), reading(app, "/second") as page:
+        first.publish("x")
+        page.got("x")
 
 
 def test_an_instance_folder_that_can_not_be_made_is_explained(tmp_path: Path) -> None:

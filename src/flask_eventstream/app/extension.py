@@ -373,7 +373,8 @@ def _make_state(app: Flask, stream: EventStream) -> AppState:
     config = stream._configure(app)  # noqa: SLF001  of this room
     for warning in unread_keys(app.config):
         say_once(app, warning)
-    broker = _make_broker(app, config)
+    # One log for all EventStreams of an application, also in memory.
+    broker = registry_of(app).brokers.setdefault(config, _make_broker(app, config))
     if config.broker_url is None:
         for key in (key for key in URL_KEYS if key in app.config):
             text = "%s is %r, so events are kept in %s, which this machine alone can read"
@@ -391,4 +392,4 @@ def _make_state(app: Flask, stream: EventStream) -> AppState:
 
 
 def _make_broker(app: Flask, config: Config) -> Broker:
-    return make_broker(config, folder=Path(app.instance_path))
+    return make_broker(config, folder=Path(app.instance_path), name=app.name)

@@ -12,6 +12,8 @@ from typing import Any
 from flask import Flask
 
 from flask_eventstream.app.guards import Guard
+from flask_eventstream.brokers import Broker
+from flask_eventstream.config import Config
 from flask_eventstream.state import AppState
 
 __all__ = ["Registry", "registry_of", "say_once"]
@@ -30,6 +32,8 @@ class Registry:
     """The EventStreams that are registered on it, in their order."""
     states: dict[object, AppState] = field(default_factory=dict)
     """Of those EventStreams that were used already."""
+    brokers: dict[Config, Broker] = field(default_factory=dict)
+    """For each configuration that was met, usually one, the broker that its states share."""
     guards: dict[object, list[Guard]] = field(default_factory=dict)
     """Guards that belong to this application alone; see `Guards`."""
     said: set[str] = field(default_factory=set)
