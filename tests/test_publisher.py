@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections import UserString
 from collections.abc import Iterator
 from decimal import Decimal
@@ -312,6 +313,11 @@ def test_sqlite_urls_name_files(url: str, path: str) -> None:
         ("sqlite://events.db", "names no file"),
         ("sqlite:///", "names no file"),
         ("sqlite:///:memory:", "write memory://"),
+        ("sqlite:////tmp/", "names a folder: write the file, too, as in sqlite:////tmp/events.db"),
+        ("sqlite:////tmp", "names a folder"),
+        ("sqlite:///events.db?timeout=5", "there are none: write sqlite:///events.db"),
+        ("redis//localhost", "is no URL: write redis://HOST"),
+        ("memory://somewhere", "nothing behind it"),
         ("amqp://host", "no broker for amqp://"),
     ],
 )
@@ -321,3 +327,24 @@ def test_urls_that_name_no_broker(url: str, why: str) -> None:
         broker_from_url(url, retention=None, timeout_s=5, key="THE_KEY")
 
     assert f"THE_KEY is {url!r}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["amqp://:s3cret@host", "redis//u:s3cret@host/0", "http://u:s3c@s3cret@host"]
+)
+def test_a_url_of_no_broker_keeps_its_password(url: str) -> None:
+    """The error about a URL that was mistyped says what may be a password to nobody."""
+    with pytest.raises(InvalidConfig) as caught:
+        broker_from_url(url, retention=None, timeout_s=5)
+
+    assert "s3c" not in str(caught.value)
+    assert "host" in str(caught.value)
+
+
+def test_a_sqlite_that_is_too_old_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Python came with a SQLite that can't do it, that is said at the start."""
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 23, 1))
+    monkeypatch.setattr(sqlite3, "sqlite_version", "3.23.1")
+
+    with pytest.raises(InvalidConfig, match=r"needs SQLite 3\.24\.0, and this Python has 3\.23\.1"):
+        broker_from_url("sqlite:///events.db", retention=None, timeout_s=5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from flask_eventstream.brokers.broker import (
 )
 from flask_eventstream.brokers.memory import MemoryBroker
 from flask_eventstream.brokers.sqlite.broker import SqliteBroker
+from flask_eventstream.brokers.sqlite.file import OLDEST, is_too_old
 from flask_eventstream.errors import InvalidConfig
 from flask_eventstream.log.entries import Retention
 
@@ -62,23 +64,44 @@ def broker_from_url(
         InvalidConfig: No broker is known by this URL.
     """
     scheme, separator, rest = url.partition("://")
-    shown = shown_url(url)
-    if not separator:
-        raise InvalidConfig([f"{key} is {shown!r}, which is no URL: write {_meant(url)}"])
-    if scheme == "memory":
-        return MemoryBroker(url, retention=retention)
     if scheme == "sqlite":
-        if not rest.startswith("/") or rest == "/":
-            why = "names no file: write sqlite:///relative/path or sqlite:////absolute/path"
-            raise InvalidConfig([f"{key} is {shown!r}, which {why}"])
-        if rest == "/:memory:":
-            why = "would be one log per connection: write memory:// for a log in memory"
-            raise InvalidConfig([f"{key} is {shown!r}, which {why}"])
-        return SqliteBroker(Path(rest[1:]), retention=retention, timeout_s=timeout_s)
-    if scheme in _REDIS_SCHEMES:
+        return SqliteBroker(_path(url, rest, key), retention=retention, timeout_s=timeout_s)
+    if not separator:
+        why = f"is no URL: write {_meant(url)}"
+    elif scheme == "memory":
+        if not rest:
+            return MemoryBroker(url, retention=retention)
+        why = "names the memory of this process: write memory:// and nothing behind it"
+    elif scheme in _REDIS_SCHEMES:
         return _redis_broker(url, retention=retention, timeout_s=timeout_s, key=key)
-    known = ", ".join(f"{name}://" for name in ("sqlite", *_REDIS_SCHEMES, "memory"))
-    raise InvalidConfig([f"{key} is {shown!r}: no broker for {scheme}://, there are {known}"])
+    else:
+        known = ", ".join(f"{name}://" for name in ("sqlite", *_REDIS_SCHEMES, "memory"))
+        problem = f"{key} is {shown_url(url)!r}: no broker for {scheme}://, there are {known}"
+        raise InvalidConfig([problem])
+    raise InvalidConfig([f"{key} is {shown_url(url)!r}, which {why}"])
+
+
+def _path(url: str, rest: str, key: str) -> Path:
+    """The file that a SQLite URL names.
+
+    Raises:
+        InvalidConfig: It names none, or SQLite is too old.
+    """
+    path = rest[1:]
+    if not rest.startswith("/") or not path:
+        why = "names no file: write sqlite:///relative/path or sqlite:////absolute/path"
+    elif path == ":memory:":
+        why = "would be one log per connection: write memory:// for a log in memory"
+    elif path.endswith("/") or Path(path).is_dir():
+        why = f"names a folder: write the file, too, as in {url.rstrip('/')}/events.db"
+    elif "?" in path:
+        why = f"has options, and there are none: write {url.partition('?')[0]}"
+    elif is_too_old():
+        oldest, have = ".".join(map(str, OLDEST)), sqlite3.sqlite_version
+        why = f"needs SQLite {oldest}, and this Python has {have}: use another Python, or Redis"
+    else:
+        return Path(path)
+    raise InvalidConfig([f"{key} is {url!r}, which {why}"])
 
 
 def _meant(text: str) -> str:
