@@ -8,7 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["COUNTING", "ON_DEMAND", "PUBLISH", "program", "run_program"]
+__all__ = [
+    "COUNTING",
+    "ON_DEMAND",
+    "PUBLISH",
+    "SHORT_OF_FILES",
+    "output_of",
+    "program",
+    "run_program",
+]
 
 #: Publishes argv[2] events named argv[3], on channels a and b in turn.
 PUBLISH = """
@@ -43,6 +51,29 @@ for number in itertools.count():
 """
 
 
+#: Publishes with so many (argv[2]) descriptors left, and says the id or that it could not.
+SHORT_OF_FILES = """
+import os, resource, sys
+from flask_eventstream import Publisher
+from flask_eventstream.errors import BrokerUnavailable
+
+publisher = Publisher(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+taken = []
+try:
+    while True:
+        taken.append(os.open("/dev/null", os.O_RDONLY))
+except OSError:
+    pass
+for descriptor in taken[:int(sys.argv[2])]:
+    os.close(descriptor)
+try:
+    print(publisher.publish("x", channel="a"))
+except BrokerUnavailable as error:
+    print("unavailable:", error.why)
+"""
+
+
 @contextmanager
 def program(source: str, path: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """Runs `source`, whose first argument is the log's URL; killed at the end if it still runs."""
@@ -60,3 +91,9 @@ def run_program(source: str, path: Path, *arguments: str) -> None:
     with program(source, path, *arguments) as process:
         process.communicate(timeout=60)
         assert process.returncode == 0
+
+
+def output_of(source: str, path: Path, *arguments: str) -> str:
+    """What `source` prints."""
+    with program(source, path, *arguments) as process:
+        return process.communicate(timeout=60)[0].strip()
