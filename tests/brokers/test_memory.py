@@ -63,6 +63,46 @@ def test_an_entry_posted_while_the_loop_empties_the_queue_is_delivered(loop: Loo
     ear.stop()
 
 
+def test_a_made_up_id_looks_at_no_entry() -> None:
+    """To find out that an id is nobody's costs the same, however long the log."""
+    broker = MemoryBroker("memory://", retention=None)
+    for number in range(500):
+        broker.publish("a", Event("x", id=f"own {number}"))
+
+    class Counted(deque[Any]):
+        looks = 0
+
+        def __iter__(self) -> Any:
+            raise AssertionError("all entries are walked")
+
+        def __getitem__(self, index: Any) -> Any:
+            Counted.looks += 1
+            return super().__getitem__(index)
+
+    broker._channels["a"].entries = Counted(broker._channels["a"].entries)
+    for made_up in ("nobody's", f"{broker._epoch}-999999", "00000000-1"):
+        assert broker._sequence_of(["a", "b"], made_up) is None
+    assert broker._sequence_of(["a"], "own 7") == 8
+    assert Counted.looks == 0
+
+
+def test_a_listener_whose_loop_is_closed_is_forgotten() -> None:
+    """A loop that was closed without a word fails no publish, and is not kept for ever."""
+    broker = MemoryBroker("memory://", retention=None)
+    loop = asyncio.new_event_loop()
+
+    class Nobody:
+        def deliver(self, entries: Any) -> None: ...
+
+        def interrupted(self, channels: Any, position: str) -> None: ...
+
+    broker.listen(loop, Nobody())
+    loop.close()
+    broker.publish("a", Event("x"))
+
+    assert not broker._listeners
+
+
 def test_forgotten_channels_raise_the_floor(clock: Clock) -> None:
     """A reader older than a channel that was forgotten is told that something may be gone."""
     broker = MemoryBroker("memory://", retention=Retention(age_s=10), clock=clock)
