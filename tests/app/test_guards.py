@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import gc
 import weakref
@@ -132,7 +133,7 @@ def test_an_object_that_no_application_has_can_not_be_used(use: str) -> None:
 
 
 def test_guards_are_asked_in_their_order() -> None:
-    """Guards on `sse` and on the object that it stands for are asked as they were registered."""
+    """Guards are asked as they were registered, those on `sse` after those on the object itself."""
     app = an_app()
     stream = EventStream(app)
     asked: list[int] = []
@@ -140,7 +141,25 @@ def test_guards_are_asked_in_their_order() -> None:
         each.before_request(functools.partial(asked.append, number))
     status(app)
 
-    assert asked == [0, 1, 2, 3]
+    assert asked == [0, 2, 1, 3]
+
+
+def test_a_guard_may_be_async() -> None:
+    """A guard that is a coroutine runs as Flask runs such views, and its answer counts."""
+
+    class Patient(Flask):
+        def async_to_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+            return lambda: asyncio.run(func())  # as flask[async] does, which is not installed
+
+    app = Patient("app_under_test")
+    app.config["SSE_BROKER_URL"] = "memory://"
+    events = EventStream(app)
+
+    @events.before_request
+    async def refuse() -> Response:
+        return deny()
+
+    assert status(app) == 403
 
 
 # ---- routes of one's own

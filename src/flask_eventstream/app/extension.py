@@ -133,12 +133,12 @@ class EventStream(Blueprint):
         return keep_out_of_caches(response) if is_stream else response
 
     def _guards_in(self, app: Flask) -> list[Guard]:
-        """The guards of one application: of this object, and of `sse` where that stands for it."""
+        """The guards of one application: of this object, then of `sse` where that stands for it."""
         guards = self._guards.of(self._own_guards(app))
         sse = EventStream._ready_made
         if sse is not None and sse is not self and sse._find(app) is self:  # noqa: SLF001  ours
             guards += sse._guards.of(sse._own_guards(app))  # noqa: SLF001  the same
-        return sorted(guards, key=lambda guard: guard.number)
+        return guards
 
     def _own_guards(self, app: Flask) -> list[Guard]:
         return registry_of(app).guards.setdefault(self, [])

@@ -22,8 +22,6 @@ from flask import Flask, Request
 
 __all__ = ["Guard", "Guards", "ask"]
 
-_NUMBERS = itertools.count()
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Guard:
@@ -50,6 +48,7 @@ class Guards:
 
     def __init__(self) -> None:
         self._guards: list[Guard] = []
+        self._numbers = itertools.count()
 
     def add(self, function: Callable[[], Any], belonging: Callable[[Flask], list[Guard]]) -> None:
         """Register a guard. ``belonging`` gives the list of those that belong to an application."""
@@ -57,21 +56,21 @@ class Guards:
             return  # once in a request is enough
         app, code = _app_at_hand(), _code_of(function)
         bound = weakref.ref(app) if app is not None and code is not None else None
-        guard = Guard(function, next(_NUMBERS), code, bound)
+        guard = Guard(function, next(self._numbers), code, bound)
         if bound is not None and app is not None:
             belonging(app).append(guard)
             self._guards = [each for each in self._guards if not _follows(guard, each)]
         self._guards = [*self._guards, guard]
 
     def of(self, own: Iterable[Guard]) -> list[Guard]:
-        """Those to ask in an application, in any order; ``own`` belong to it."""
+        """Those to ask in an application, in their order; ``own`` belong to it."""
         own = list(own)
         others = [
             guard
             for guard in self._guards
             if guard not in own and not any(_follows(each, guard) for each in own)
         ]
-        return [*own, *others]
+        return sorted([*own, *others], key=lambda guard: guard.number)
 
 
 def ask(app: Flask, request: Request, guards: Iterable[Guard]) -> Any:
