@@ -14,8 +14,9 @@ import pytest
 from flask import Blueprint, Flask, Response, abort, current_app, request
 from werkzeug.test import create_environ
 
-from flask_eventstream import EventStream, sse
+from flask_eventstream import EventStream, Message, ServerSentEventsBlueprint, sse
 from flask_eventstream.app.guards import Guards
+from harness.hand_server import HandServer
 
 
 def an_app(name: str = "app_under_test", **config: Any) -> Flask:
@@ -273,6 +274,24 @@ def test_ready_made_and_own_route() -> None:
 
     assert status(app, "/mine") == 200
     assert asked == ["own", "sse"]
+
+
+def test_ready_made_at_another_route_keeps_what_a_subclass_keeps_back() -> None:
+    """`sse.stream` opens the stream of the object it stands for, overridden messages included."""
+
+    class Filtered(ServerSentEventsBlueprint):
+        def messages(self, channel: Any = "sse") -> Iterator[Message]:
+            yield Message(f"all that may be seen of {channel}")
+
+    app = an_app()
+    filtered = Filtered("sse", __name__, url_prefix="/stream")
+    filtered.add_url_rule("", endpoint="stream", view_func=filtered.stream)
+    app.register_blueprint(filtered)
+    bound_route(app, sse)
+    for path in ("/stream", "/mine"):
+        with HandServer(app).request(f"{path}?channel=a") as page:
+            page.got("all that may be seen of a")
+            page.end()
 
 
 def test_other_routes_of_the_blueprint_are_guarded() -> None:

@@ -225,7 +225,7 @@ class EventStream(Blueprint):
         state = state_of(app, stream)
         if not guards:
             _say_unguarded(app, stream, state)
-        return keep_out_of_caches(self._open(app, state))
+        return keep_out_of_caches(stream._open(app, state))  # noqa: SLF001  the same
 
     def _open(self, app: Flask, state: AppState) -> Response:
         """The answer to whom the guards let in."""
