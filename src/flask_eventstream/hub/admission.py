@@ -100,6 +100,7 @@ class Admission:
         self._process = process
         self._streams = 0
         self._held_threads = 0
+        self._freed: list[None] = []
         self._refused: Counter[str] = Counter()
         self._lock = Lock()
         in_forked_child(self._begin_anew)
@@ -158,15 +159,17 @@ class Admission:
         # one, and a short life (see servers/wsgi).
         limit = threads // _ONE_THREAD_IN if threads is not None else self._config.max_streams
         with self._lock:
+            while self._freed:
+                self._freed.pop()
+                self._held_threads -= 1
             if self._held_threads >= max(limit or 0, 1):
                 return False
             self._held_threads += 1
             return True
 
     def free_thread(self) -> None:
-        """The stream that held a thread is over."""
-        with self._lock:
-            self._held_threads -= 1
+        """The stream that held a thread is over. Takes no lock: a destructor may call it."""
+        self._freed.append(None)
 
     def refuse(self, why: Refusal, detail: str) -> bytes:
         """Count a reader who is sent away, and say so once. Returns what it gets, after its head.
@@ -195,4 +198,5 @@ class Admission:
         self._lock = Lock()
         self._streams = 0
         self._held_threads = 0
+        self._freed = []
         self._refused = Counter()

@@ -75,15 +75,18 @@ def take_in(
         BodyLost: It was announced and did not come. Nobody can read the connection any more.
         RuntimeError: The process is going down. Nothing was changed.
     """
+    request: Any = environ.get("werkzeug.request")
     length = int(environ.get("CONTENT_LENGTH") or 0)
     if "HTTP_TRANSFER_ENCODING" in environ:
+        if getattr(environ["wsgi.input"], "chunked_input", False):
+            # eventlet decodes them and does not say so.
+            environ["wsgi.input_terminated"] = request.environ["wsgi.input_terminated"] = True
         if not environ.get("wsgi.input_terminated"):
             return "its request has a body in chunks, which this server does not decode"
     elif not length:
         return None
     if length > _MOST_BYTES:
         return _too_large()
-    request: Any = environ.get("werkzeug.request")
     try:
         # Bounded by what was announced, and perhaps read partly.
         stream: _Readable = request.stream

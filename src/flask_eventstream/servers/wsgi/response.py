@@ -198,15 +198,19 @@ class EventStreamResponse:
         if not state.admission.hold_thread(threads):
             raise Refused(Refusal.NO_THREAD, "all threads that can be spared hold a stream")
         try:
-            held = Held(state, pump)
+            held = Held(state.admission)
         except BaseException:
             state.admission.free_thread()
             raise
         try:
             self._give(run, held.hub_end, sink=None, pump=pump, lifetime_s=lifetime_s)
         except BaseException:
+            held.hub_end.close()
             held.close()
             raise
+        held.pump = pump
+        # eventlet would keep events back until there are 512 bytes of them.
+        server.environ["eventlet.minimum_write_chunk_size"] = 0
         self.response = held  # type: ignore[assignment]  # Werkzeug's, which takes any iterable
         return self._respond(server.environ, server.start_response)
 
