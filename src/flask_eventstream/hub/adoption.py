@@ -25,7 +25,7 @@ class ServerConnection(Protocol):
         """-1, as a socket says that has none."""
 
     def detach(self) -> object:
-        """Nothing, as there is nothing to forget."""
+        """No stream takes it: let the server end the response in order."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,7 @@ def give_up(
     and the descriptor is closed when the loop has had its time, if it is still the same.
     """
     if not isinstance(sock, _socket.socket):
+        sock.detach()  # the server ends it
         return
     fd = sock.fileno()
     if identity is not None and _identity(fd) == identity:

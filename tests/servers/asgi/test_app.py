@@ -226,6 +226,27 @@ def test_a_stream_that_never_opened_is_complete(app: Flask, events: EventStream)
     run(test())
 
 
+def test_a_stream_without_a_transport_leaves_nobody_waiting(
+    app: Flask, events: EventStream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the hub fails before it has the connection, the response ends, and that in order."""
+
+    async def fail(*_: object) -> None:
+        raise RuntimeError("no transport")
+
+    monkeypatch.setattr("flask_eventstream.hub.opening.connect", fail)
+
+    async def test() -> None:
+        request = Request("/stream")
+        await request.start(EventStreamASGI(app))
+
+        assert request.sent[0]["status"] == 200
+        assert request.complete
+        assert events.stats().streams == 0
+
+    run(test())
+
+
 def test_a_websocket_is_closed(app: Flask) -> None:
     """A WebSocket, which Flask does not know, is closed."""
 
@@ -391,5 +412,39 @@ def test_an_iterable_reads_the_body_later(app: Flask, events: EventStream) -> No
         await upload.start(EventStreamASGI(app))
 
         assert b"data: hello\n" in upload.body
+
+    run(test())
+
+
+def test_a_stream_on_two_loops(app: Flask, events: EventStream) -> None:
+    """One application on two servers of one process counts all its streams, and bounds them."""
+    app.config["SSE_MAX_STREAMS"] = 3
+    application = EventStreamASGI(app)
+
+    async def other() -> Request:
+        request = await opened(application)
+        await request.leave()
+        return request
+
+    async def test() -> None:
+        kept = [await opened(application) for _ in range(2)]
+        for _ in range(4):  # in turn: each switch of loops must find the hub that it had
+            await asyncio.to_thread(run, other())
+            more = await opened(application)
+            assert events.stats().streams == 3
+            await more.leave()
+            await until(lambda: events.stats().streams == 2, "a stream less")
+        third = await opened(application)
+        sent_away = await asyncio.to_thread(asyncio.run, asked())
+
+        assert sent_away.complete
+        assert not third.complete
+        for each in (*kept, third):
+            await each.leave()
+
+    async def asked() -> Request:
+        request = Request("/stream")
+        await request.start(application)
+        return request
 
     run(test())
