@@ -19,7 +19,9 @@ from click.testing import Result
 from flask import Blueprint, Flask
 
 from flask_eventstream import EventStream, Publisher
+from flask_eventstream.app import cli
 from flask_eventstream.app.cli import group
+from flask_eventstream.hub.tail import Gap
 from harness.hand_server import HandServer
 from harness.waiting import wait_until
 
@@ -156,6 +158,21 @@ def test_listen_prints_each_event(folder: Path, publisher: Publisher) -> None:
             ("data", None),
         }
         assert listener.errors.startswith("Listening to news, logs on sqlite:///")
+
+
+def test_listen_says_what_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the log lost is a line of type `stream-reset` for each channel."""
+    app = an_app()
+    EventStream(app)
+    gap = Gap(frozenset({"b", "a"}), "p-7")
+    monkeypatch.setattr(cli, "read_entries", lambda *_: iter([gap]))
+
+    result = invoke(app, "listen", "a", "b")
+
+    assert [json.loads(line) for line in result.stdout.splitlines()] == [
+        {"channel": channel, "id": "p-7", "type": "stream-reset", "data": None}
+        for channel in ("a", "b")
+    ]
 
 
 def test_end_ends_the_channel(folder: Path) -> None:

@@ -22,6 +22,8 @@ from flask_eventstream import (
     send_event,
     sse,
 )
+from flask_eventstream.app import compat
+from flask_eventstream.hub.tail import Gap
 from harness.event_stream import EventStreamParser
 from harness.hand_server import HandServer, Page
 from harness.waiting import wait_until
@@ -352,6 +354,18 @@ def test_messages_of_a_channel_that_is_a_number(app: Flask) -> None:
     message = first_message(app, sse, lambda: sse.publish("x", channel=42), channel=42)
 
     assert message.data == "x"
+
+
+def test_messages_say_what_is_lost(
+    app: Flask, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the log lost while `messages` read it is no message, and is logged."""
+    gap = Gap(frozenset({"sse"}), "p-7")
+    monkeypatch.setattr(compat, "read_entries", lambda *_: iter([gap]))
+    with app.app_context():
+        assert list(sse.messages()) == []
+
+    assert "Something is gone of what messages('sse') reads" in caplog.text
 
 
 def test_messages_of_what_is_no_channel(app: Flask) -> None:

@@ -14,6 +14,7 @@ import pytest
 from brokers.hearing import Ear, Reader
 from brokers.stores import Store
 from flask_eventstream.brokers import Broker, check_channel
+from flask_eventstream.errors import InvalidEvent
 from flask_eventstream.event import Event
 from flask_eventstream.log.entries import Entry, Kind, Missed, Retention
 from harness.stage import has_ended
@@ -188,6 +189,14 @@ def test_unusual_sizes_arrive(broker: Broker, listen: Listen, text: str) -> None
 
     ear.wait_heard(1)
     assert ear.data == [text]
+
+
+def test_no_own_id_is_a_position(broker: Broker) -> None:
+    """An id that the log gave can't be published as an event's own."""
+    position = broker.publish("a", Event("x"))
+
+    with pytest.raises(InvalidEvent, match="could be a position"):
+        Event("y", id=position)
 
 
 def test_what_was_no_text_is_known(broker: Broker, listen: Listen) -> None:

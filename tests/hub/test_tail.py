@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -11,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from flask_eventstream.brokers import Broker, broker_from_url
+from flask_eventstream.brokers import Broker, Inbox, Listener, broker_from_url
 from flask_eventstream.event import Event
-from flask_eventstream.hub.tail import read_entries
+from flask_eventstream.hub.tail import Gap, read_entries
+from flask_eventstream.hub.thread import hub_thread
 from flask_eventstream.log.entries import Entry
 from harness.waiting import wait_until
 
@@ -29,7 +31,8 @@ def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker]:
     broker.close()
 
 
-def shown(entry: Entry) -> tuple[str, str | None]:
+def shown(entry: Entry | Gap) -> tuple[str, str | None]:
+    assert isinstance(entry, Entry)
     return entry.channel, entry.event.data if entry.event else None
 
 
@@ -76,6 +79,31 @@ def test_a_wait_is_no_end(broker: Broker) -> None:
     entries.close()  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize(
+    ("lost", "channels"), [(None, {"a", "b"}), (["b"], {"b"})], ids=["all", "one"]
+)
+def test_a_loss_is_said(lost: list[str] | None, channels: set[str]) -> None:
+    """What a log lost is said in its place, with the channels that it is of."""
+    log = broker_from_url("memory://", retention=None, timeout_s=5)
+    inboxes: list[Inbox] = []
+    listen = log.listen
+
+    def heard(loop: asyncio.AbstractEventLoop, inbox: Inbox) -> Listener:
+        inboxes.append(inbox)
+        return listen(loop, inbox)
+
+    log.listen = heard  # type: ignore[method-assign]
+    entries = read_entries(log, ["a", "b"])
+    hub_thread().call(inboxes[0].interrupted, lost, "p-7")
+
+    assert next(entries) == Gap(frozenset(channels), "p-7")
+
+    log.publish("a", Event("x"))
+    assert shown(next(entries)) == ("a", "x")
+
+    entries.close()  # type: ignore[attr-defined]
+
+
 def test_closing_ends_the_reading_side(broker: Broker) -> None:
     """A closed reader listens no more."""
     entries = read_entries(broker, ["a"])
@@ -116,7 +144,7 @@ import sys, time
 import gevent
 from flask_eventstream.brokers import broker_from_url
 from flask_eventstream.event import Event
-from flask_eventstream.hub.tail import read_entries
+from flask_eventstream.hub.tail import Gap, read_entries
 
 broker = broker_from_url(f"sqlite:///{sys.argv[1]}/events.db", retention=None, timeout_s=5)
 entries = read_entries(broker, ["a"])

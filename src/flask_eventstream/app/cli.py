@@ -19,7 +19,8 @@ from flask_eventstream.doctor.probe import Probe
 from flask_eventstream.doctor.remedies import Level
 from flask_eventstream.doctor.report import Remark, render
 from flask_eventstream.errors import EventStreamError
-from flask_eventstream.hub.tail import read_entries
+from flask_eventstream.event import RESET, STREAM_END
+from flask_eventstream.hub.tail import Gap, read_entries
 from flask_eventstream.log.entries import Entry, Kind
 from flask_eventstream.state import AppState
 
@@ -142,7 +143,8 @@ def _print_entries(state: AppState, channels: Iterable[str]) -> None:
     entries = read_entries(state.broker, names)
     click.echo(_printable(f"Listening to {', '.join(names)} on {state.broker.url}"), err=True)
     for entry in entries:
-        click.echo(_printable(json.dumps(_line(entry), ensure_ascii=False)))
+        for line in _lines(entry):
+            click.echo(_printable(json.dumps(line, ensure_ascii=False)))
 
 
 @contextlib.contextmanager
@@ -191,17 +193,20 @@ def _printable(text: str) -> str:
     )
 
 
-def _line(entry: Entry) -> dict[str, str | None]:
-    if entry.kind is Kind.END:
-        return {"channel": entry.channel, "id": entry.position, "type": "stream-end", "data": None}
-    event = entry.event
-    assert event is not None  # noqa: S101  `listen` passes over the rest
-    return {
-        "channel": entry.channel,
-        "id": event.id or entry.position,
-        "type": event.type or "message",
-        "data": event.data,
-    }
+def _lines(entry: Entry | Gap) -> Iterator[dict[str, str | None]]:
+    """What to print of an entry; nothing of what no reader gets."""
+    if isinstance(entry, Gap):
+        for channel in sorted(entry.channels):
+            yield {"channel": channel, "id": entry.position, "type": RESET, "data": None}
+    elif entry.kind is Kind.END:
+        yield {"channel": entry.channel, "id": entry.position, "type": STREAM_END, "data": None}
+    elif entry.kind is Kind.EVENT and entry.event is not None:
+        yield {
+            "channel": entry.channel,
+            "id": entry.event.id or entry.position,
+            "type": entry.event.type or "message",
+            "data": entry.event.data,
+        }
 
 
 def _state(name: str | None) -> AppState:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import logging
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -21,10 +22,13 @@ from flask_eventstream.brokers.redis.client_url import url_of_client
 from flask_eventstream.config import Config
 from flask_eventstream.errors import InvalidChannel, InvalidConfig
 from flask_eventstream.event import Event, Name
-from flask_eventstream.hub.tail import read_entries
+from flask_eventstream.hub.tail import Gap, read_entries
+from flask_eventstream.log.entries import Kind
 from flask_eventstream.state import AppState
 
 __all__ = ["Message", "ServerSentEventsBlueprint", "send_event", "sse"]
+
+_LOGGER = logging.getLogger("flask_eventstream")
 
 #: Behind a field's name, where the value does not begin with one of its own.
 _NEEDLESS_SPACE = re.compile(r"^(event|data|id|retry): (?! )", re.MULTILINE)
@@ -126,8 +130,11 @@ class ServerSentEventsBlueprint(EventStream):
         gets nothing of what it missed. A channel, or a guard, costs no thread.
         """
         for entry in read_entries(self._state().broker, [check_channel(channel)]):
+            if isinstance(entry, Gap):
+                _LOGGER.warning("Something is gone of what messages(%r) reads", channel)
+                continue
             event = entry.event
-            if event is not None:
+            if entry.kind is Kind.EVENT and event is not None:
                 data = json.loads(event.data) if event.is_json else event.data
                 yield Message(data, event.type, event.id, event.retry)
 

@@ -8,17 +8,26 @@ import contextlib
 import socket
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Generic, TypeVar, cast
 
 from flask_eventstream.brokers import Broker, Listener
 from flask_eventstream.hub.thread import can_run, hub_thread
 from flask_eventstream.log.entries import Entry
 
-__all__ = ["read_entries"]
+__all__ = ["Gap", "read_entries"]
 
 _Item = TypeVar("_Item")
 
 _WAKE_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Something of these channels is gone, between what came and what comes."""
+
+    channels: frozenset[str]
+    position: str
 
 
 class _Mail(Generic[_Item]):
@@ -60,19 +69,22 @@ class _Mail(Generic[_Item]):
 class _Inbox:
     """Takes what a listener delivers, on the hub thread, and hands it to the reading thread."""
 
-    def __init__(self) -> None:
-        self.mail: _Mail[Entry] = _Mail()
+    def __init__(self, channels: Collection[str]) -> None:
+        self.mail: _Mail[Entry | Gap] = _Mail()
+        self._channels = channels
 
     def deliver(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             self.mail.put(entry)
 
     def interrupted(self, channels: Collection[str] | None, position: str) -> None:
-        """Nothing to say: a reader of what comes does not know of what came."""
+        self.mail.put(Gap(frozenset(self._channels if channels is None else channels), position))
 
 
-def read_entries(broker: Broker, channels: Collection[str]) -> Iterator[Entry]:
+def read_entries(broker: Broker, channels: Collection[str]) -> Iterator[Entry | Gap]:
     """Every entry of these channels from now on: nothing is missed once this has returned.
+
+    What the log lost all the same is a `Gap`.
 
     Blocks the calling thread or greenlet, also here while the broker is away; close the iterator to
     stop.
@@ -83,7 +95,7 @@ def read_entries(broker: Broker, channels: Collection[str]) -> Iterator[Entry]:
     if not can_run():
         raise RuntimeError("uvloop is not installed, and no other loop can run beside greenlets")
     run = hub_thread()
-    inbox = _Inbox()
+    inbox = _Inbox(channels)
     listeners: list[Listener] = []
     tasks: list[asyncio.Task[None]] = []
     begun: _Mail[asyncio.Task[None]] = _Mail()
@@ -114,10 +126,10 @@ def read_entries(broker: Broker, channels: Collection[str]) -> Iterator[Entry]:
         begun.stop()
     entries = _entries(inbox, lambda: run.call(stop))
     next(entries)  # a generator that never began would not stop the listener when it is closed
-    return cast("Iterator[Entry]", entries)
+    return cast("Iterator[Entry | Gap]", entries)
 
 
-def _entries(inbox: _Inbox, stop: Callable[[], None]) -> Iterator[Entry | None]:
+def _entries(inbox: _Inbox, stop: Callable[[], None]) -> Iterator[Entry | Gap | None]:
     try:
         yield None
         while True:
