@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from brokers.stores import Clock
-from flask_eventstream.brokers.sqlite import epochs
+from flask_eventstream.brokers.sqlite import epochs, file
 from flask_eventstream.brokers.sqlite.log import LogFile
 from flask_eventstream.errors import BrokerUnavailable
 from flask_eventstream.event import Event
@@ -453,3 +453,19 @@ def test_a_locked_file_can_be_read(open_log: Open, path: Path) -> None:
 
     assert data(log.read(["a"], start).entries) == ["2"]
     other.close()
+
+
+# ---- the oldest SQLite
+
+
+def test_nothing_is_said_that_the_oldest_sqlite_does_not_know() -> None:
+    """No statement uses what came after SQLite 3.24, which the systems that we name still have."""
+    rooms = Path(file.__file__).parent.glob("*.py")
+    said = " ".join(room.read_text(encoding="utf-8") for room in rooms)
+    younger = (
+        *("RETURNING", "STRICT", " OVER ", "GENERATED", "MATERIALIZED", "NULLS ", "DISTINCT FROM"),
+        *("RENAME COLUMN", "DROP COLUMN", "VACUUM INTO", "->>", "iif(", "unixepoch", "FILTER ("),
+    )
+
+    assert [word for word in younger if word in said] == []
+    assert file.OLDEST == (3, 24, 0)

@@ -193,7 +193,16 @@ class LogFile(SqliteFile):
 
     def read(self, channels: Sequence[str], after: str | None) -> Replay:
         """One page of the log of these channels after a last event ID."""
-        with self._translating(), self._reading():
+        return self._tolerating(lambda: self._read(channels, after))
+
+    def news(self, channels: Collection[str], since: int) -> News:
+        """Everything that was appended to these channels after the sequence ``since``."""
+        return self._tolerating(lambda: self._news(channels, since))
+
+    # ---- statements; the first two are transactions, the others inside one
+
+    def _read(self, channels: Sequence[str], after: str | None) -> Replay:
+        with self._reading():
             head = self._stand()
             ended = frozenset(self._history.ends(channels))
             start = head if after is None else self._sequence_of(channels, after)
@@ -216,9 +225,8 @@ class LogFile(SqliteFile):
             ended=ended,
         )
 
-    def news(self, channels: Collection[str], since: int) -> News:
-        """Everything that was appended to these channels after the sequence ``since``."""
-        with self._translating(), self._reading():
+    def _news(self, channels: Collection[str], since: int) -> News:
+        with self._reading():
             with closing(
                 self._db.execute(ROW + " WHERE sequence > ? ORDER BY sequence", (since,))
             ) as found:
@@ -236,8 +244,6 @@ class LogFile(SqliteFile):
         entries = [e for row in rows if row[1] in channels and (e := self._entry(row))]
         gone = frozenset(name for (name,) in trimmed if name in channels)
         return News(entries, gone, head, more)
-
-    # ---- statements; inside a transaction
 
     def _stand(self) -> int:
         """The greatest sequence that was given out. Takes the epoch that goes on, too."""
@@ -308,12 +314,13 @@ class LogFile(SqliteFile):
         sequence, channel, kind, data, type_, id_, retry = row
         position = self._position(sequence)
         try:
-            if _KIND_OF[kind] is Kind.END:
+            of_kind = _KIND_OF[kind]
+            if of_kind is Kind.END:
                 return Entry.end(channel, sequence, position)
             if data is None:
                 raise InvalidEvent("data", data, "is missing")
             event = (Event.from_json if kind == _JSON else Event)(data, type_, id_, retry)
-            return Entry(channel, sequence, position, event, _KIND_OF[kind])
+            return Entry(channel, sequence, position, event, of_kind)
         except (InvalidEvent, KeyError) as error:
             self.skipped.append(f"row {sequence} of sse_events: {error!s}")
             return None
