@@ -26,7 +26,7 @@ from flask_eventstream import (
     Publisher,
     sse,
 )
-from flask_eventstream.app.extension import state_of
+from flask_eventstream.app.settings import state_of
 from flask_eventstream.hub.hub import Stats
 from harness.hand_server import HandServer, Page
 

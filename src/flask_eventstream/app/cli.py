@@ -11,8 +11,9 @@ import click
 from flask import Flask, current_app
 from flask.cli import AppGroup
 
-from flask_eventstream.app.extension import EventStream, state_of
+from flask_eventstream.app.extension import EventStream
 from flask_eventstream.app.registry import registry_of
+from flask_eventstream.app.settings import state_of
 from flask_eventstream.brokers import check_channel
 from flask_eventstream.doctor.findings import examine_app, examine_stream
 from flask_eventstream.doctor.probe import Probe

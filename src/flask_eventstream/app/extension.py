@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import functools
-import os
 import weakref
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from flask import Blueprint, Flask, Request, Response, current_app, has_app_context, request
@@ -14,24 +12,21 @@ from flask.json import dumps
 
 from flask_eventstream.app.guards import Guard, Guards, ask
 from flask_eventstream.app.registry import registry_of, say_once
+from flask_eventstream.app.settings import check_settings, state_of
 from flask_eventstream.app.views import event_stream, keep_out_of_caches, open_stream
-from flask_eventstream.brokers import Broker
-from flask_eventstream.config import URL_KEYS, Config, unread_keys
+from flask_eventstream.config import Config
 from flask_eventstream.event import Event, Name, use_json_dumps
 from flask_eventstream.hub.hub import Stats
 from flask_eventstream.hub.request import StreamRequest
 from flask_eventstream.publisher import checked_items, make_event
 from flask_eventstream.servers.wsgi.response import Opening
-from flask_eventstream.state import AppState, make_broker
+from flask_eventstream.state import AppState
 
-__all__ = ["EventStream", "state_of"]
+__all__ = ["EventStream"]
 
 _Function = TypeVar("_Function", bound=Callable[[], Any])
 
 _DEFAULT_PREFIX = "/stream"
-
-#: Where a broker may be named that nobody reads unless the application says so.
-_ENVIRONMENT = ("SSE_BROKER_URL", "FLASK_SSE_BROKER_URL")
 
 use_json_dumps(dumps)
 
@@ -92,7 +87,7 @@ class EventStream(Blueprint):
         Raises:
             InvalidConfig: Lists every mistake. The application is as it was.
         """
-        _check_settings(app)
+        check_settings(app)
         if options.get("url_prefix") == "":
             options = {**options, "url_prefix": "/"}  # an address has a slash at least
         super().register(app, options)
@@ -136,7 +131,7 @@ class EventStream(Blueprint):
         """The guards of one application: of this object, then of `sse` where that stands for it."""
         guards = self._guards.of(self._own_guards(app))
         sse = EventStream._ready_made
-        if sse is not None and sse is not self and sse._find(app) is self:  # noqa: SLF001  ours
+        if sse is not None and sse is not self and _find(app, sse) is self:
             guards += sse._guards.of(sse._own_guards(app))  # noqa: SLF001  the same
         return guards
 
@@ -217,7 +212,7 @@ class EventStream(Blueprint):
             RuntimeError: The application does not have this object, or there is no request.
         """
         app = self._app()
-        stream = self._in(app)
+        stream = _meant(app, self)
         guards = stream._guards_in(app)  # noqa: SLF001  of this class
         answer = ask(app, _request(), guards)
         if answer is not None:
@@ -262,31 +257,7 @@ class EventStream(Blueprint):
 
     def _state(self, app: Flask | None = None) -> AppState:
         app = app or self._app()
-        return state_of(app, self._in(app))
-
-    def _in(self, app: Flask) -> EventStream:
-        """Which of an application's EventStreams is meant by this object: its state, its guards.
-
-        Raises:
-            RuntimeError: None of them.
-        """
-        found = self._find(app)
-        if found is None:
-            here = "sse" if self is EventStream._ready_made else "this object"
-            raise RuntimeError(
-                f"{app} has no EventStream {self.name!r} that {here} could stand for, so nobody"
-                f" could read what it publishes: add app.register_blueprint({self.name},"
-                f" url_prefix={_DEFAULT_PREFIX!r})"
-            )
-        return found
-
-    def _find(self, app: Flask) -> EventStream | None:
-        # An application that was given to EventStream(app) may import `sse` elsewhere.
-        streams: list[EventStream] = registry_of(app).streams
-        if self in streams:
-            return self
-        named = (stream for stream in streams if stream.name == self.name)
-        return next(named, None) if self is EventStream._ready_made else None
+        return state_of(app, _meant(app, self))
 
     def _app(self) -> Flask:
         if has_app_context():
@@ -300,6 +271,33 @@ class EventStream(Blueprint):
             f"{self.name} belongs to {which}, so this must run inside one: use"
             " `with app.app_context():`, or Publisher(url), which needs no application"
         )
+
+
+def _find(app: Flask, asked: EventStream) -> EventStream | None:
+    """Which of an application's EventStreams is meant by an object: its state, its guards."""
+    streams: list[EventStream] = registry_of(app).streams
+    if asked in streams:
+        return asked
+    # An application that was given to EventStream(app) may import `sse` elsewhere.
+    named = (stream for stream in streams if stream.name == asked.name)
+    return next(named, None) if asked is EventStream._ready_made else None  # noqa: SLF001  ours
+
+
+def _meant(app: Flask, asked: EventStream) -> EventStream:
+    """The same.
+
+    Raises:
+        RuntimeError: None of them.
+    """
+    found = _find(app, asked)
+    if found is None:
+        here = "sse" if asked is EventStream._ready_made else "this object"  # noqa: SLF001  ours
+        raise RuntimeError(
+            f"{app} has no EventStream {asked.name!r} that {here} could stand for, so nobody"
+            f" could read what it publishes: add app.register_blueprint({asked.name},"
+            f" url_prefix={_DEFAULT_PREFIX!r})"
+        )
+    return found
 
 
 def _event(
@@ -318,15 +316,6 @@ def _event(
 def _request() -> Request:
     current: Request = request._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
     return current
-
-
-def _check_settings(app: Flask) -> None:
-    """Find mistakes at registration; what is set later is read at the first use."""
-    config = Config.from_mapping(app.config)
-    if config.broker_url is not None:
-        _make_broker(app, config)  # opens nothing
-    for warning in unread_keys(app.config):
-        say_once(app, warning)
 
 
 def _say_unguarded(app: Flask, stream: EventStream, state: AppState) -> None:
@@ -352,44 +341,3 @@ def _say_unguarded(app: Flask, stream: EventStream, state: AppState) -> None:
             more,
             stream.name,
         )
-
-
-def state_of(app: Flask, stream: EventStream) -> AppState:
-    """The state of one of an application's EventStreams, made at first use.
-
-    Raises:
-        InvalidConfig: Lists every mistake.
-    """
-    states = registry_of(app).states
-    state = states.get(stream)
-    if state is None:
-        # Threads that come at the same time all get the one that was first; none has opened
-        # anything yet.
-        state = states.setdefault(stream, _make_state(app, stream))
-    return state
-
-
-def _make_state(app: Flask, stream: EventStream) -> AppState:
-    config = stream._configure(app)  # noqa: SLF001  of this room
-    for warning in unread_keys(app.config):
-        say_once(app, warning)
-    # One log for all EventStreams of an application, also in memory.
-    broker = registry_of(app).brokers.setdefault(config, _make_broker(app, config))
-    if config.broker_url is None:
-        for key in (key for key in URL_KEYS if key in app.config):
-            text = "%s is %r, so events are kept in %s, which this machine alone can read"
-            say_once(app, text, key, app.config[key], broker.url)
-    for key in _ENVIRONMENT:
-        if key in os.environ and app.config.get("SSE_BROKER_URL") is None:
-            say_once(
-                app,
-                "%s is set in the environment, and the application does not read it: events are in"
-                " %s. Add app.config.from_prefixed_env(), which reads FLASK_SSE_BROKER_URL",
-                key,
-                broker.url,
-            )
-    return AppState(config, broker)
-
-
-def _make_broker(app: Flask, config: Config) -> Broker:
-    return make_broker(config, folder=Path(app.instance_path), name=app.name)
