@@ -214,3 +214,47 @@ def test_systems_without_limits_have_one(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(sys.modules, "resource", None)
 
     assert native.open_file_limit() == 8192
+
+
+def test_objects_that_are_gone_cost_a_fork_nothing() -> None:
+    """Of objects that came and went no hook is left, in whatever number."""
+    output = run("""
+        from flask_eventstream import process
+        class Noted:
+            def note(self):
+                pass
+        kept = len(process._FORKS._hooks)
+        for _ in range(20_000):
+            noted = Noted()
+            process.around_fork(before=noted.note, in_parent=noted.note, in_child=noted.note)
+        print(len(process._FORKS._hooks) - kept)
+    """)
+
+    assert output == "1\n"
+
+
+def test_hooks_run_in_the_systems_order() -> None:
+    """Hooks before a fork run in the reverse of their order, hooks after it in their order."""
+    output = run("""
+        import os
+        from flask_eventstream.process import around_fork
+        class Noted:
+            def __init__(self, name):
+                self.name = name
+                around_fork(before=self.before, in_parent=self.parent, in_child=self.child)
+            def before(self):
+                print("before", self.name, flush=True)
+            def parent(self):
+                print("parent", self.name, flush=True)
+            def child(self):
+                print("child", self.name, flush=True)
+        one, two = Noted(1), Noted(2)
+        if os.fork() == 0:
+            os._exit(0)
+        os.wait()
+    """)
+
+    lines = output.splitlines()
+    assert lines[:2] == ["before 2", "before 1"]
+    assert [line for line in lines if line.startswith("child")] == ["child 1", "child 2"]
+    assert [line for line in lines if line.startswith("parent")] == ["parent 1", "parent 2"]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from flask_eventstream.errors import EndReason
 from flask_eventstream.hub.observer import Unobserved
 from flask_eventstream.hub.request import Reader
-from flask_eventstream.process import start_os_thread
+from flask_eventstream.worker import WORKER
 
 __all__ = ["Callback", "CloseCallbacks"]
 
@@ -19,7 +19,7 @@ Callback = Callable[[], object]
 
 
 class CloseCallbacks(Unobserved):
-    """Callbacks by stream. They run when the stream is gone, once, and not on the hub's loop.
+    """Callbacks by stream. They run when the stream is gone, once, on the worker.
 
     `expect` and `forget` on the request's thread, before the stream is given to a hub.
     """
@@ -30,6 +30,7 @@ class CloseCallbacks(Unobserved):
     def expect(self, reader: Reader, callbacks: Sequence[Callback]) -> None:
         """Call these when the reader's stream is over."""
         if callbacks:
+            WORKER.prepare()
             self._of[reader.stream_id] = callbacks
 
     def forget(self, reader: Reader) -> None:
@@ -40,7 +41,7 @@ class CloseCallbacks(Unobserved):
         """Let the callbacks of this stream run."""
         callbacks = self._of.pop(reader.stream_id, ())
         if callbacks:
-            start_os_thread(functools.partial(_run_all, callbacks))
+            WORKER.post(functools.partial(_run_all, callbacks))
 
 
 def _run_all(callbacks: Sequence[Callback]) -> None:

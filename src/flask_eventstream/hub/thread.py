@@ -20,6 +20,7 @@ from flask_eventstream.hub.admission import Refusal, Refused
 from flask_eventstream.hub.adoption import Adoption
 from flask_eventstream.hub.home import Home, Tenant
 from flask_eventstream.process import Lock, at_exit, is_patched, register_at_fork, start_os_thread
+from flask_eventstream.worker import WORKER
 
 __all__ = ["HubThread", "can_run", "hub_thread"]
 
@@ -52,6 +53,7 @@ class HubThread(Home):
         if os.name == "posix":
             _check_descriptors()
         super().__init__(_new_loop())
+        self.loop.set_exception_handler(_complain)
         self._stopped = False
         started, self._ended = Lock(), Lock()
         started.acquire()
@@ -128,6 +130,11 @@ class HubThread(Home):
         self.loop.stop()
 
 
+def _complain(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    # asyncio's own logger would run the application's handlers on this thread.
+    _LOGGER.error("In the hub: %s", context["message"], exc_info=context.get("exception"))
+
+
 def _check_descriptors() -> None:
     """Raise an OSError (EMFILE) where a loop would not find the descriptors that it needs.
 
@@ -182,6 +189,7 @@ def hub_thread() -> HubThread:
     """
     with _CURRENT.lock:
         if _CURRENT.thread is None:
+            WORKER.prepare()
             _CURRENT.thread = HubThread()
         _CURRENT.thread.check()
         return _CURRENT.thread

@@ -29,6 +29,7 @@ from flask_eventstream.hub.admission import Refusal, Refused
 from flask_eventstream.hub.adoption import Adoption
 from flask_eventstream.servers import pump
 from flask_eventstream.servers.wsgi import response as wsgi
+from flask_eventstream.worker import WORKER
 from harness.hand_server import HandServer, Page
 from harness.process import descriptors
 from harness.waiting import Deadline, wait_until
@@ -862,12 +863,9 @@ def test_a_held_head_opens_nothing(app: Flask, events: EventStream) -> None:
     assert not sent_away(app)
 
 
-def test_callbacks_of_a_held_response_run_once(
-    app: Flask, events: EventStream, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_callbacks_of_a_held_response_run_once(app: Flask, events: EventStream) -> None:
     """`call_on_close` callbacks of a held response run once, when it is closed."""
     calls: list[str] = []
-    monkeypatch.setattr("flask_eventstream.hub.callbacks.start_os_thread", lambda target: target())
 
     @app.after_request
     def watch(response: Response) -> Response:
@@ -883,6 +881,7 @@ def test_callbacks_of_a_held_response_run_once(
     hub_is_idle = threading.Event()
     wsgi.hub_thread().call(hub_is_idle.set)
     hub_is_idle.wait(10)
+    WORKER.finish()
 
     assert calls == ["closed"]
 
