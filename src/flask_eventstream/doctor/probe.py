@@ -213,7 +213,7 @@ class Probe:
         if seen.encoding and late and not seen.garbled:
             seen.plain_s = self._measure_plain(address, headers)
         if self.app.is_memory and seen.opened and not seen.told:
-            seen.epochs = self._meet_logs(address, headers)
+            seen.epochs = _meet_logs(address, headers, patience_s=self.patience_s)
 
     def _ask(self, address: Address, headers: Mapping[str, str], seen: StreamFacts) -> bool:
         """Ask for the head alone, which no stream holds up. False where nothing answers."""
@@ -228,23 +228,6 @@ class Probe:
                 pids.add(told["pid"])
         seen.pids = frozenset(pids)
         return seen.answers
-
-    def _meet_logs(self, address: Address, headers: Mapping[str, str]) -> frozenset[str]:
-        """The epochs of the logs that answer: in memory each process has one of its own.
-
-        Without a key in common nobody tells the doctor of processes. But each stream says where
-        its log stands to who asks with an empty last event ID.
-        """
-        there = Address.parse(f"{address.url}&lastEventId=")
-        epochs: set[str] = set()
-        for _ in range(_MEETINGS):
-            with Visit(there, headers, within_s=self.patience_s) as visit:
-                if not visit.wait_for(b"\nid: ", within_s=self.patience_s):
-                    break
-                epochs.add((visit.read_line(within_s=self.patience_s) or "").partition("-")[0])
-            if len(epochs) > 1:
-                break
-        return frozenset(epochs)
 
     def _read(self, visit: Visit, seen: StreamFacts, tell: Callable[[str], object]) -> None:
         # The stream begins with a retry line and a comment.
@@ -311,6 +294,26 @@ class Probe:
 
     def _publish(self, data: str) -> None:
         self._publisher.publish(data, _TYPE, channel=self._channel)
+
+
+def _meet_logs(
+    address: Address, headers: Mapping[str, str], *, patience_s: float
+) -> frozenset[str]:
+    """The epochs of the logs that answer: in memory each process has one of its own.
+
+    Without a key in common nobody tells the doctor of processes. But each stream says where
+    its log stands to who asks with an empty last event ID.
+    """
+    there = Address.parse(f"{address.url}&lastEventId=")
+    epochs: set[str] = set()
+    for _ in range(_MEETINGS):
+        with Visit(there, headers, within_s=patience_s) as visit:
+            if not visit.wait_for(b"\nid: ", within_s=patience_s):
+                break
+            epochs.add((visit.read_line(within_s=patience_s) or "").partition("-")[0])
+        if len(epochs) > 1:
+            break
+    return frozenset(epochs)
 
 
 def _note_head(visit: Visit, seen: StreamFacts) -> None:
