@@ -7,12 +7,12 @@ import asyncio
 import contextlib
 import socket
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar, cast
 
 from flask_eventstream.brokers import Broker, Listener
-from flask_eventstream.hub.thread import can_run, hub_thread
+from flask_eventstream.hub.thread import HubThread, can_run, hub_thread
 from flask_eventstream.log.entries import Entry
 
 __all__ = ["Gap", "read_entries"]
@@ -66,12 +66,26 @@ class _Mail(Generic[_Item]):
         self._waker.close()
 
 
-class _Inbox:
-    """Takes what a listener delivers, on the hub thread, and hands it to the reading thread."""
+class _Tail:
+    """Listens, on the hub thread, and hands what it hears to the reading thread."""
 
-    def __init__(self, channels: Collection[str]) -> None:
+    def __init__(self, run: HubThread, broker: Broker, channels: Collection[str]) -> None:
         self.mail: _Mail[Entry | Gap] = _Mail()
+        self.begun: _Mail[asyncio.Task[None]] = _Mail()
+        self._run = run
+        self._broker = broker
         self._channels = channels
+        self._listener: Listener | None = None
+        self._beginning: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """On the hub thread."""
+        self._beginning = self._run.loop.create_task(self._begin())
+        self._beginning.add_done_callback(self.begun.put)
+
+    async def _begin(self) -> None:
+        self._listener = self._broker.listen(self._run.loop, self)
+        await self._listener.subscribe(self._channels)
 
     def deliver(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
@@ -79,6 +93,23 @@ class _Inbox:
 
     def interrupted(self, channels: Collection[str] | None, position: str) -> None:
         self.mail.put(Gap(frozenset(self._channels if channels is None else channels), position))
+
+    def stop(self) -> None:
+        """On the hub thread."""
+        if self._listener is not None:
+            self._listener.stop()
+        self.begun.free()
+        self.mail.free()
+
+    def read(self) -> Iterator[Entry | Gap | None]:
+        """On the reader's thread: first nothing, then what comes."""
+        try:
+            yield None
+            while True:
+                yield self.mail.get()
+        finally:
+            self.mail.stop()
+            self._run.call(self.stop)
 
 
 def read_entries(broker: Broker, channels: Collection[str]) -> Iterator[Entry | Gap]:
@@ -95,45 +126,16 @@ def read_entries(broker: Broker, channels: Collection[str]) -> Iterator[Entry | 
     if not can_run():
         raise RuntimeError("uvloop is not installed, and no other loop can run beside greenlets")
     run = hub_thread()
-    inbox = _Inbox(channels)
-    listeners: list[Listener] = []
-    tasks: list[asyncio.Task[None]] = []
-    begun: _Mail[asyncio.Task[None]] = _Mail()
-
-    async def begin() -> None:
-        listener = broker.listen(run.loop, inbox)
-        listeners.append(listener)
-        await listener.subscribe(channels)
-
-    def start() -> None:
-        tasks.append(run.loop.create_task(begin()))
-        tasks[0].add_done_callback(begun.put)
-
-    def stop() -> None:
-        for listener in listeners:
-            listener.stop()
-        begun.free()
-        inbox.mail.free()
-
-    run.call(start)
+    tail = _Tail(run, broker, channels)
+    run.call(tail.start)
     try:
-        begun.get().result()
+        tail.begun.get().result()
     except BaseException:
-        inbox.mail.stop()
-        run.call(stop)
+        tail.mail.stop()
+        run.call(tail.stop)
         raise
     finally:
-        begun.stop()
-    entries = _entries(inbox, lambda: run.call(stop))
+        tail.begun.stop()
+    entries = tail.read()
     next(entries)  # a generator that never began would not stop the listener when it is closed
     return cast("Iterator[Entry | Gap]", entries)
-
-
-def _entries(inbox: _Inbox, stop: Callable[[], None]) -> Iterator[Entry | Gap | None]:
-    try:
-        yield None
-        while True:
-            yield inbox.mail.get()
-    finally:
-        inbox.mail.stop()
-        stop()
