@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import stat
@@ -379,6 +380,21 @@ def test_the_file_is_for_its_user_alone(broker: SqliteBroker, path: Path) -> Non
 
 
 @pytest.mark.usefixtures("umask")
+def test_the_file_is_private_where_no_node_can_be_made(
+    broker: SqliteBroker, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the system or the disk refuses the first way of making a file."""
+
+    def refuse(*_arguments: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(os, "mknod", refuse)
+    broker.publish("a", Event("x"))
+
+    assert modes(path) == {0o600}
+
+
+@pytest.mark.usefixtures("umask")
 def test_rights_that_were_given_stay(broker: SqliteBroker, path: Path) -> None:
     """A file that an administrator made for a group keeps its rights."""
     path.touch()
@@ -410,6 +426,17 @@ def test_a_link_in_the_place_of_a_file_that_is_open(broker: SqliteBroker, path: 
 
     with pytest.raises(BrokerUnavailable, match="symbolic link"):
         broker.publish("a", Event("y"))
+
+
+def test_a_file_of_another_version_is_named(broker: SqliteBroker, path: Path) -> None:
+    """A log with other tables is not written to; the error says what to do with it."""
+    db = sqlite3.connect(path)
+    for table in ("sse_log (one INTEGER)", "sse_epochs (epoch TEXT, last INTEGER)"):
+        db.execute(f"CREATE TABLE {table}")
+    db.close()
+
+    with pytest.raises(BrokerUnavailable, match=r"another version .* made the file; move it away"):
+        broker.publish("a", Event("x"))
 
 
 # ---- listeners

@@ -249,7 +249,9 @@ def _make(path: Path) -> None:
 def _create(path: Path) -> None:
     try:
         os.mknod(path, _MODE | stat.S_IFREG)  # opens nothing, follows nothing
-    except (AttributeError, PermissionError):  # Windows; macOS leaves it to root
+    except FileExistsError:
+        return
+    except (AttributeError, OSError):  # Windows; macOS leaves it to root, some disks can't
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, _MODE))
 
 
