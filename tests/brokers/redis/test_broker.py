@@ -490,6 +490,26 @@ def test_the_prefix_keeps_applications_apart(
     assert server.ask("PUBSUB", "CHANNELS") == ["shop:a"]
 
 
+def test_databases_are_kept_apart(server: RedisServer, open_url: Open, listen: Listen) -> None:
+    """Two applications in two databases of one server hear nothing of each other, live or later.
+
+    Pub/sub knows no databases, but each message of ours says which log it is in. What others
+    publish without a log reaches both.
+    """
+    here, there = open_url(server.url), open_url(server.url.replace("/0", "/3"))
+    publish(there, "a", "before")
+    ear = listen(here, "a")
+    publish(here, "a", "1")
+    publish(there, "a", "other's")
+    publish(here, "a", "2")
+    server.ask("PUBLISH", "a", '{"data": "anybody\'s"}')
+    ear.wait_heard_data("anybody's")
+    wait_until(lambda: len(ear.data) == 3, what="three events")
+
+    assert ear.data == ["1", "2", "anybody's"]
+    assert not ear.interruptions
+
+
 # ---- URLs
 
 

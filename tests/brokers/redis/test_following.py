@@ -77,14 +77,14 @@ def test_a_forged_position_silences_nobody() -> None:
     assert not told.following.holding
 
 
-def test_a_position_of_another_log_moves_nobody() -> None:
-    """A message that was copied from another log is delivered without an id."""
+def test_a_message_of_another_log_is_not_delivered() -> None:
+    """Pub/sub is one for all databases of a server: what is of another log is not for readers."""
     told = Told("a")
     told.hear(7, epoch="deadbeef")
     told.settle(100)
     told.hear(101)
 
-    assert told.data == ["7", "101"]
+    assert told.data == ["101"]
     assert told.following.channels["a"].last == Position(EPOCH, 101)
 
 

@@ -197,7 +197,9 @@ class Following:
                 continue
             if position is None or followed.is_next(position):
                 self._give(followed, heard)
-            elif not followed.is_behind(position):
+            elif not followed.is_behind(position) and not _is_foreign(
+                position, states.get(heard.channel)
+            ):
                 # It claims a place in the log that it does not have.
                 claimless = dataclasses.replace(heard.message, position=None)
                 self._give(followed, dataclasses.replace(heard, message=claimless))
@@ -236,3 +238,11 @@ class Following:
             entry = message.entry(heard.channel, message.position.sequence)
         if followed.wanted:
             self._deliver([entry])
+
+
+def _is_foreign(position: Position, state: LogState | None) -> bool:
+    """True for a position of another log: pub/sub is one for all databases of a server.
+
+    It is not remembered, because databases can be swapped.
+    """
+    return state is not None and position.epoch not in {state.epoch, *state.past}
