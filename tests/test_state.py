@@ -118,6 +118,29 @@ def test_a_forked_child_has_no_streams(run: HubThread) -> None:
     client.close()
 
 
+def test_an_applications_streams_can_be_ended(run: HubThread, other: HubThread) -> None:
+    """Its streams on all loops end with a goodbye, another application's go on; later ones open."""
+    state, neighbour = a_state(), a_state()
+    clients = [adopted(state, run), adopted(state, other)]
+    kept = adopted(neighbour, run)
+    wait_until(lambda: state.stats().streams == 2, what="two streams")
+    wait_until(lambda: all(map(has_opened, clients)), what="both to be open")
+
+    assert state.end_streams(1)
+    assert state.stats().ended == {"shutdown": 2}
+    assert neighbour.stats().streams == 1
+
+    late = adopted(state, run)
+    wait_until(lambda: has_opened(late), what="a later stream")
+    for client in (*clients, kept, late):
+        client.close()
+
+
+def has_opened(client: Client) -> bool:
+    client.take()
+    return client.parser.comments > 0
+
+
 def test_the_publisher_is_bounded_as_configured() -> None:
     """Events larger than the configured bound are not published."""
     state = a_state(max_event_bytes=3)

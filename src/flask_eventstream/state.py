@@ -68,6 +68,11 @@ class AppState:
         hubs = HOMES.hubs_of(self)
         return sum_stats((hub.stats() for hub in hubs), self.admission.refused)
 
+    def end_streams(self, within_s: float) -> bool:
+        """End all streams of this process now. Blocks; False where the time did not do."""
+        ended = [home.end_streams(self, within_s) for home in HOMES.all()]
+        return all(ended)
+
     def say_once(self, text: str, *details: object) -> None:
         """Log a warning, once per process."""
         if text not in self._said:

@@ -1,6 +1,6 @@
 """The reading side of a broker, as a test drives it: a loop on a thread, and ears on it.
 
-`Ear` stands where the hub stands; `Ear.attach` makes one reader live exactly as the hub does.
+`Ear` stands where the hub stands; its readers become live through the hub's own room for that.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from flask_eventstream.brokers import Broker
-from flask_eventstream.hub.splice import Splice
-from flask_eventstream.log.entries import Entry, Replay, Standing, UpToDate
+from flask_eventstream.hub.bring_live import BringLive
+from flask_eventstream.hub.shared_pages import SharedPages
+from flask_eventstream.log.entries import Entry, Missed, Replay, Standing, UpToDate
 from harness.waiting import wait_until
 
 __all__ = ["Ear", "Loop", "Reader", "running_loop"]
@@ -64,12 +65,12 @@ class Reader:
     def __init__(
         self, channels: Sequence[str], after: str | None, standing: Standing | None = None
     ) -> None:
-        self.channels = channels
+        self.channels = tuple(channels)
+        self.after = after
         self.standing = standing if isinstance(standing, UpToDate) else None
         """How it stood when it came, if it had everything."""
         self.at_once = False
         """True where nothing had to be read for it."""
-        self.splice = Splice(self.standing.page.position if self.standing else after)
         self.live = False
         self.resets: list[frozenset[str]] = []
         self.entries: list[Entry] = []
@@ -78,12 +79,25 @@ class Reader:
     def data(self) -> list[str]:
         return [entry.event.data for entry in tuple(self.entries) if entry.event]
 
-    def take(self, entry: Entry) -> None:
-        if entry.channel in self.channels:
-            if self.live:
-                self.entries.append(entry)
-            else:
-                self.splice.hold(entry)
+    # ---- what brings it live: a Newcomer
+
+    def kept_waiting(self) -> None:
+        """The hub would write the head now."""
+
+    def give(self, page: Replay) -> None:
+        if self.standing is not None and page is self.standing.page:
+            self.at_once = True
+        if page.gone:
+            self.resets.append(page.gone)
+        self.entries += page.entries
+
+    async def ready(self) -> bool:
+        await asyncio.sleep(0)  # where the hub waits for a slow client
+        return True
+
+    def go_live(self, held: Sequence[Entry]) -> None:
+        self.entries += held
+        self.live = True
 
 
 class Ear:
@@ -95,6 +109,8 @@ class Ear:
         self.readers: list[Reader] = []
         self._loop = loop
         self.listener = loop.call(broker.listen, loop.loop, self)
+        pages = SharedPages(loop.loop)
+        self._bring_live = BringLive(loop.loop, lambda: self.listener, pages)
 
     @property
     def data(self) -> list[str]:
@@ -146,36 +162,24 @@ class Ear:
         self._loop.call(self.listener.stop)
 
     async def _follow(self, reader: Reader) -> None:
-        splice = reader.splice
         self.readers.append(reader)
-        if reader.standing is not None and self.listener.follow(reader.standing):
-            reader.live = reader.at_once = True
-            return
-        await self.listener.subscribe(reader.channels)
-        while not splice.caught_up:
-            splice.reading()
-            replay = await self.listener.replay(reader.channels, splice.after)
-            splice.replayed(replay)
-            if replay.gone:
-                reader.resets.append(replay.gone)
-            reader.entries += replay.entries
-            await asyncio.sleep(0)  # where the hub waits for a slow client
-        reader.entries += splice.release()
-        reader.live = True
+        standing = Missed() if reader.standing is None else reader.standing
+        await self._bring_live.bring(reader, after=reader.after, standing=standing)
 
     # ---- what the listener calls, on the loop
 
     def deliver(self, entries: Sequence[Entry]) -> None:
+        self._bring_live.hold(entries)
         for entry in entries:
             self.heard.append(entry)
             for reader in self.readers:
-                reader.take(entry)
+                if reader.live and entry.channel in reader.channels:
+                    reader.entries.append(entry)
 
     def interrupted(self, channels: Collection[str] | None, position: str) -> None:
         self.interruptions.append((channels, position))
+        self._bring_live.interrupt(channels)
         for reader in self.readers:
-            if channels is None or set(channels) & set(reader.channels):
-                if reader.live:
-                    reader.resets.append(frozenset(channels or reader.channels))
-                else:
-                    reader.splice.interrupt()
+            gone = channels is None or set(channels) & set(reader.channels)
+            if gone and reader.live:
+                reader.resets.append(frozenset(channels or reader.channels))

@@ -989,10 +989,8 @@ def test_a_connection_that_can_not_be_used_fails_alone(
         hub = stage.hub()
         live = await stage.opened(hub)
         broken = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM)
-        fd = broken.fileno()
         hub.adopt(Adoption(broken, StreamRequest(("sse",))))
         await until(lambda: hub.stats().streams == 1, what="the broken one to be gone")
-        _socket.close(fd)  # the hub leaves it open: nobody could tell who has it
         stage.publish("x")
         await live.got("x")
 
@@ -1090,6 +1088,74 @@ def test_an_idle_hub_rests(play_in_no_time: Play) -> None:
         assert len(stage.log.listeners) == 2
 
     play_in_no_time(scenario)
+
+
+def test_each_last_stream_is_lingered_for(play_in_no_time: Play) -> None:
+    """The five seconds begin with the last stream that ended, not with one before it."""
+
+    async def scenario(stage: Stage) -> None:
+        hub = stage.hub()
+        (await stage.opened(hub)).close()
+        await asyncio.sleep(4)
+        (await stage.opened(hub)).close()
+        await asyncio.sleep(4)
+
+        assert not stage.log.listeners[0].stopped
+
+        await asyncio.sleep(2)
+
+        assert stage.log.listeners[0].stopped
+
+    play_in_no_time(scenario)
+
+
+def test_who_missed_nothing_reads_nothing(play: Play) -> None:
+    """A reader that stands where the log stands is live without a page being read."""
+
+    async def scenario(stage: Stage) -> None:
+        hub = stage.hub()
+        first, second = await stage.opened(hub), await stage.opened(hub)
+        stage.publish("x")
+        await first.got("x")
+        await second.got("x")
+
+        assert stage.log.replays == 0
+
+    play(scenario)
+
+
+def test_who_came_before_an_event_gets_it(play: Play) -> None:
+    """What was published between the request and its adoption is read for the reader."""
+
+    async def scenario(stage: Stage) -> None:
+        hub = stage.hub()
+        await stage.opened(hub)
+        standing = stage.log.arrive(["sse"], None)
+        stage.publish("meanwhile")
+        client = stage.client(hub, standing=standing)
+        await client.got("meanwhile")
+
+        assert stage.log.replays == 1
+
+    play(scenario)
+
+
+def test_ended_streams_make_room_for_new_ones(play: Play) -> None:
+    """When all streams were ended for a time, the hub takes new ones, and its figures go on."""
+
+    async def scenario(stage: Stage) -> None:
+        hub = stage.hub(max_streams=1)
+        client = await stage.opened(hub)
+        await hub.end_all(1)
+        await client.end()
+        client = await stage.opened(hub)
+        stage.publish("x")
+        await client.got("x")
+
+        assert hub.stats().opened == 2
+        assert hub.stats().ended == {"shutdown": 1}
+
+    play(scenario)
 
 
 def test_a_hub_with_a_new_stream_does_not_rest(play_in_no_time: Play) -> None:

@@ -177,6 +177,27 @@ def test_each_channel_is_dropped_by_its_own_reach() -> None:
     assert [(e.channel, e.sequence) for e in reader.release()] == [("b", 4), ("a", 6), ("b", 6)]
 
 
+def test_the_hold_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Entries that are too large together are forgotten, however few, and read from the log."""
+    monkeypatch.setattr(splice_module, "_MAX_HELD_BYTES", 3 * len(entry(1).frame))
+    reader = Splice(None)
+    reader.reading()
+    hold(reader, [1, 2, 3])
+    reader.replayed(page(0))
+
+    assert reader.caught_up
+
+    hold(reader, [4])
+
+    assert not reader.caught_up
+
+    reader.reading()
+    hold(reader, [5])
+    reader.replayed(page(4))
+
+    assert held(reader) == [5]
+
+
 @given(st.integers(0, 20), st.integers(0, 20))
 def test_pages_and_hold_join_without_a_seam(reached: int, held_from: int) -> None:
     """However the log's page and the live entries overlap, together they have each once."""

@@ -255,6 +255,18 @@ class EventStream(Blueprint):
         """What the streams of this application do in this process. Any thread."""
         return self._state().stats()
 
+    def shutdown(self, within_s: float = 1.0) -> bool:
+        """End all streams of this application in this process, as at the process's end.
+
+        For tests that stop a server of their own (``make_server().shutdown()``). A stream that is
+        opened afterwards is served again. Blocks the calling thread for ``within_s`` seconds, and
+        as much again, at the most; not to be called on an ASGI server's loop.
+
+        Returns:
+            True where all of them were ended, False where the time did not do.
+        """
+        return self._state().end_streams(within_s)
+
     def _state(self, app: Flask | None = None) -> AppState:
         app = app or self._app()
         return state_of(app, _meant(app, self))

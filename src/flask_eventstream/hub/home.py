@@ -8,6 +8,7 @@ figures, and a fork, which leaves the loops behind, leaves their hubs behind wit
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import random
 import weakref
 from typing import Protocol
@@ -52,6 +53,7 @@ class Home:
         self._hub_of: weakref.WeakKeyDictionary[Tenant, Hub] = weakref.WeakKeyDictionary()
         # Of applications that nobody has any more, too: their streams are still to be ended.
         self._hubs: weakref.WeakSet[Hub] = weakref.WeakSet()
+        self._ending: set[asyncio.Task[None]] = set()
         HOMES.add(self)
 
     @property
@@ -78,6 +80,34 @@ class Home:
                 self._hubs.add(hub)
         return hub
 
+    def end_streams(self, tenant: Tenant, within_s: float) -> bool:
+        """End the application's streams here, and wait for it. Not on the loop.
+
+        Returns False where the time did not do, or the loop is closed.
+        """
+        hub = self._hub_of.get(tenant)
+        if hub is None or not hub.stats().streams:
+            return True
+        done = Lock()
+        done.acquire()
+
+        async def end() -> None:
+            try:
+                await hub.end_all(within_s)
+            finally:
+                done.release()
+
+        def begin() -> None:
+            task = self.loop.create_task(end())
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
+
+        try:
+            self.loop.call_soon_threadsafe(begin, context=contextvars.Context())
+        except RuntimeError:
+            return False
+        return bool(done.acquire(timeout=2 * within_s))
+
     def find_hub(self, tenant: Tenant) -> Hub | None:
         """The application's hub here, if it has one. Any thread."""
         return self._hub_of.get(tenant)
@@ -98,10 +128,13 @@ class Homes:
 
     def hubs_of(self, tenant: Tenant) -> list[Hub]:
         """The application's hubs in this process."""
-        with self.lock:
-            homes = list(self._all)
-        found = (home.find_hub(tenant) for home in homes)
+        found = (home.find_hub(tenant) for home in self.all())
         return [hub for hub in found if hub is not None]
+
+    def all(self) -> list[Home]:
+        """The homes of now."""
+        with self.lock:
+            return list(self._all)
 
     def _begin_anew(self) -> None:
         """In a forked child: no loop of the parent's runs here."""
