@@ -32,7 +32,7 @@ __all__ = [
 
 OPENED_WITHIN_S = 30
 
-# Where a busy machine delays one round, another is soon enough.
+# A busy machine delays some of them; most show what the product takes.
 ROUNDS = 5
 
 # A worker keeps a hundred descriptors for other things than streams.
@@ -83,15 +83,18 @@ def break_off(url: str) -> None:
 def assert_noticed_within_a_second(
     leave: Callable[[], None], wait_streams: Callable[[int], None], *, left: int = 0
 ) -> None:
-    """After `leave`, `wait_streams(left)` takes less than a second."""
-    took_s = []
-    while not took_s or min(took_s) >= 1:
-        assert len(took_s) < ROUNDS, took_s
+    """After `leave`, `wait_streams(left)` takes less than a second, beside what asking takes."""
+    beyond_s = []
+    for _ in range(ROUNDS):
         leave()
         began = time.monotonic()
         # Not the next heartbeat either, which by default comes after 15 s.
         wait_streams(left)
-        took_s.append(time.monotonic() - began)
+        noticed = time.monotonic()
+        wait_streams(left)  # what one question takes now
+        beyond_s.append(noticed - began - (time.monotonic() - noticed))
+
+    assert median(beyond_s) < 1, beyond_s
 
 
 def assert_leaving_is_noticed(site: Site, channel: str) -> None:

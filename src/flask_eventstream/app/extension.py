@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, TypeVar
@@ -19,6 +18,7 @@ from flask_eventstream.event import Event, Name, use_json_dumps
 from flask_eventstream.hub.hub import Stats
 from flask_eventstream.hub.request import StreamRequest
 from flask_eventstream.publisher import checked_items, make_event
+from flask_eventstream.servers.pump import check_source, is_framed
 from flask_eventstream.servers.wsgi.response import Opening
 from flask_eventstream.state import AppState
 
@@ -242,12 +242,23 @@ class EventStream(Blueprint):
         better published to a channel, which costs no thread. No guard is asked: the view decides.
 
         Raises:
+            TypeError: It is nothing that could be run: text, bytes, a dict, an async generator.
             InvalidConfig: Lists every mistake.
             RuntimeError: The application does not have this object.
         """
+        check_source(iterable)
         app = self._app()
-        to_event = functools.partial(_event, app)
         state = self._state(app)
+
+        def to_event(item: Any) -> Event:
+            if isinstance(item, str) and is_framed(item):
+                state.say_once(
+                    "sse.response got text that is framed already, %r, and frames it again: yield"
+                    " the data alone, or an Event",
+                    item[:40],
+                )
+            return _event(app, item)
+
         asked = StreamRequest(lifetime_s=state.config.stream_lifetime_s)
         return event_stream(app, Opening(state, asked, source=iterable, to_event=to_event))
 

@@ -9,16 +9,23 @@ from __future__ import annotations
 import _socket
 import contextlib
 import logging
+import random
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
-from flask_eventstream.event import Event
+from flask_eventstream.event import Event, encode_retry
 from flask_eventstream.hub.feed import FEED_FAILED, FEED_OPEN
 from flask_eventstream.process import start_app_thread
 
-__all__ = ["Pump", "close_source", "raw_socket"]
+__all__ = ["Pump", "check_source", "close_source", "is_framed", "raw_socket"]
 
 _LOGGER = logging.getLogger("flask_eventstream")
+
+
+#: Seconds, and as much again at random, until the client of an iterable that raised comes back.
+_FAILED_S = 10.0
+
+_FIELDS = ("data:", "event:", "id:", "retry:", ":")
 
 
 class Pump:
@@ -62,7 +69,9 @@ class Pump:
             finally:
                 close_source(self._source)
         except Exception:
-            self._send(FEED_FAILED)
+            # Its client would start it again at once, and it would perhaps fail again.
+            patience_s = _FAILED_S * (1 + random.random())  # noqa: S311  a spread
+            self._send(encode_retry(int(patience_s * 1000)) + FEED_FAILED)
             _LOGGER.exception("The iterable behind an event stream raised; the stream ends")
         finally:
             with contextlib.suppress(OSError):
@@ -92,6 +101,31 @@ class Pump:
         except OSError:
             return False  # nobody reads the stream any more
         return True
+
+
+def check_source(source: object) -> None:
+    """Refuse what could not be run as an iterable of events, while its view can still be told.
+
+    Raises:
+        TypeError: It says what to give instead.
+    """
+    kind = type(source).__name__
+    if isinstance(source, str | bytes | bytearray | memoryview | Mapping | Event):
+        what = f"{kind} is one thing, and not an iterable of events: give a list of one"
+    elif hasattr(source, "__aiter__"):
+        what = f"{kind} is asynchronous, and runs on no thread: give a generator made with `def`"
+    elif not (hasattr(source, "__iter__") or hasattr(source, "__getitem__")):
+        what = f"{kind} is no iterable: give a generator, or a list of events"
+    elif isinstance(source, list | tuple) and any(isinstance(item, bytes) for item in source):
+        what = f"{kind} has bytes in it, and an event stream is text: decode() them"
+    else:
+        return
+    raise TypeError(f"an event stream can't be made of this: {what}")
+
+
+def is_framed(text: str) -> bool:
+    """True for text that was made an event's frame already, as for a hand-made stream."""
+    return text.startswith(_FIELDS) and text.endswith("\n\n")
 
 
 def close_source(source: object) -> None:

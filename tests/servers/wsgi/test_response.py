@@ -396,6 +396,21 @@ def test_an_iterable_is_a_stream(app: Flask, events: EventStream, server: HandSe
     wait_until(lambda: events.stats().ended == {"finished": 1}, what="the reason")
 
 
+def test_frames_that_are_framed_again(
+    app: Flask, events: EventStream, server: HandServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Text that is framed already is sent as data all the same, and the log says so once."""
+    route(app, events, lambda: ["data: a\n\n", "data: b\n\n"])
+    with server.request("/own") as page:
+        page.end()
+
+        assert page.data == ["data: a\n\n", "data: b\n\n"]
+
+    (message,) = caplog.messages
+
+    assert "framed already" in message
+
+
 def test_a_list_is_an_iterable(app: Flask, events: EventStream, server: HandServer) -> None:
     """Anything that can be iterated over will do, also what has no `close`."""
     route(app, events, lambda: [1, 2, 3])
