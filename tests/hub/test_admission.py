@@ -136,3 +136,21 @@ def test_refusals_are_counted_and_said_once(caplog: pytest.LogCaptureFixture) ->
         "A stream was sent away: raise it",
         "A stream was sent away: raise ulimit -n",
     ]
+
+
+@pytest.mark.parametrize(
+    ("files", "server_files", "most"),
+    [(1000, 0, 900), (1000, 250, 650), (1000, 1004, 500), (100_000, 1004, 98_896), (140, 1004, 40)],
+)
+def test_descriptors_that_are_left_to_the_server(
+    monkeypatch: pytest.MonkeyPatch, files: int, server_files: int, most: int
+) -> None:
+    """What the server says it may need is left to it, up to half of all that there are."""
+    monkeypatch.setattr(room, "open_file_limit", lambda: files)
+    admission = an_admission()
+    admission.leave_to_server(server_files)
+    entered = 0
+    while admission.enter() is None:
+        entered += 1
+
+    assert entered == most

@@ -101,6 +101,7 @@ class Admission:
         self._streams = 0
         self._held_threads = 0
         self._freed: list[None] = []
+        self._server_files = 0
         self._refused: Counter[str] = Counter()
         self._lock = Lock()
         in_forked_child(self._begin_anew)
@@ -130,6 +131,10 @@ class Admission:
                 self._process.streams += 1
         return full
 
+    def leave_to_server(self, files: int) -> None:
+        """Leave so many descriptors to the server's own connections, of which it spoke."""
+        self._server_files = files + _RESERVED_FILES
+
     def leave(self) -> None:
         """A stream that was counted in is gone."""
         with self._process.lock:
@@ -142,7 +147,9 @@ class Admission:
             if self._streams < most:
                 return None
             return f"{self._streams} are open, all that SSE_MAX_STREAMS allows: raise it"
-        most = max(open_file_limit() - _RESERVED_FILES, 1)
+        files = open_file_limit()
+        # Half of a low limit at most: a server rarely has all the connections that it may have.
+        most = max(files - max(_RESERVED_FILES, min(self._server_files, files // 2)), 1)
         if self._process.streams < most:
             return None
         allows = "all that the limit on open files allows: raise ulimit -n"

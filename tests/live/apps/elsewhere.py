@@ -9,7 +9,7 @@ from flask import Flask
 
 from flask_eventstream import EventStream
 from flask_eventstream.hub import thread
-from flask_eventstream.servers.wsgi import known
+from flask_eventstream.servers.wsgi import identify
 
 __all__ = ["app"]
 
@@ -23,7 +23,7 @@ class Elsewhere:
         return getattr(os, name)
 
 
-known.os = thread.os = Elsewhere()  # type: ignore[assignment]
+identify.os = thread.os = Elsewhere()  # type: ignore[assignment]
 
 app = Flask(__name__)
 app.config.from_prefixed_env()

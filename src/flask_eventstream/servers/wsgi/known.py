@@ -2,14 +2,11 @@
 
 No server promises where its socket is, so this is an allow-list with guards; a descriptor is never
 guessed, and what is not understood is not touched. What is looked for are attributes, never
-versions. A request's server is looked up once (`identify`), and then asked.
+versions.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-import stat
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,7 +14,16 @@ from typing import Any
 
 from flask_eventstream.process import is_patched
 
-__all__ = ["SERVERS", "Client", "Identified", "NoClient", "Server", "identify"]
+__all__ = [
+    "ADVICE",
+    "MOST_WRAPPERS",
+    "SERVERS",
+    "Client",
+    "Environ",
+    "NoClient",
+    "Server",
+    "uwsgi_of",
+]
 
 Environ = Mapping[str, Any]
 
@@ -29,21 +35,13 @@ _NOT_SCARCE = 2000
 _GREEN = frozenset({"gevent", "eventlet"})
 
 #: How deep servers wrap the file that they read requests from: length, size check, reader.
-_MOST_WRAPPERS = 4
+MOST_WRAPPERS = 4
 
 #: What a log line says where a server shows no sockets, and nothing better is known for it.
-_ADVICE = (
+ADVICE = (
     "run it with gunicorn, uWSGI, waitress, cheroot or gevent, or set SSE_MAX_STREAMS to fewer"
     " streams than it has threads"
 )
-
-#: Where ``start_response`` comes from in ASGI's bridges to WSGI. None of them tells an application
-#: that its reader left: a thread that holds a stream would hold it for nobody.
-_BRIDGES = ("a2wsgi", "asgiref", "hypercorn", "starlette", "uvicorn")
-
-#: What servers that always show their sockets call themselves, and the sockets: where the name is
-#: there and the key is not, it was lost on the way.
-_SHOWN_AS = {"gunicorn/": "gunicorn.socket", "Werkzeug/": "werkzeug.socket"}
 
 #: Sockets of uWSGI on which HTTP arrives, and on which chunks are therefore understood.
 _UWSGI_HTTP = frozenset({"http", "http-socket", "http11-socket"})
@@ -77,8 +75,11 @@ class Server:
     or ``None`` where middleware hides it, as the next two are."""
     threads: Callable[[Environ, Any], int | None] = lambda _environ, _response: None
     """How many requests one process can answer at once; ``None`` where nobody can tell."""
-    instead: str = _ADVICE
+    instead: str = ADVICE
     """What to do where it shows no socket, in words that end a log line."""
+    connections: Callable[[Any], int] = lambda _response: 0
+    """How many connections of its own, idle ones too, one process may have; 0 where it has few, or
+    does not tell."""
     may_chunk: Callable[[Any], bool] = lambda _response: True
     """True where the server was asked in HTTP itself, and not in some gateway's protocol."""
 
@@ -106,6 +107,13 @@ def _gunicorn_threads(environ: Environ, response: Any) -> int | None:
     return None if threads is None else int(threads)
 
 
+def _gunicorn_connections(response: Any) -> int:
+    settings = getattr(response, "cfg", None)
+    if settings is None or settings.worker_class_str == "sync":
+        return 0
+    return int(settings.worker_connections) + int(settings.threads)
+
+
 def _gunicorn_may_chunk(response: Any) -> bool:
     # `--protocol uwsgi` shows nowhere in environ, but the response knows the configuration.
     settings = getattr(response, "cfg", None)
@@ -123,7 +131,7 @@ def _input_module(environ: Environ) -> str:
 
 def _socket_behind_input(environ: Environ) -> Any:
     file = environ["wsgi.input"]
-    for _ in range(_MOST_WRAPPERS):
+    for _ in range(MOST_WRAPPERS):
         raw = getattr(file, "raw", None)
         if raw is not None:
             return raw._sock  # noqa: SLF001  socket.SocketIO has no other way to it
@@ -188,12 +196,13 @@ def _eventlet_leave(environ: Environ, _response: Any) -> None:
 # ---- uWSGI
 
 
-def _uwsgi(environ: Environ) -> Any:
+def uwsgi_of(environ: Environ) -> Any:
+    """The module that uWSGI puts into its processes; ``None`` under another server."""
     return sys.modules.get("uwsgi") if "uwsgi.version" in environ else None
 
 
 def _uwsgi_connection(environ: Environ) -> Any:
-    uwsgi = _uwsgi(environ)
+    uwsgi = uwsgi_of(environ)
     if uwsgi.loop or "async" in uwsgi.opt:
         return NoClient("uWSGI runs a loop of its own: --threads is what is known to work")
     return uwsgi.connection_fd()
@@ -214,6 +223,7 @@ SERVERS: tuple[Server, ...] = (
         connection=_gunicorn_socket,
         leave=_gunicorn_leave,
         threads=_gunicorn_threads,
+        connections=_gunicorn_connections,
         may_chunk=_gunicorn_may_chunk,
     ),
     Server(
@@ -251,9 +261,9 @@ SERVERS: tuple[Server, ...] = (
     ),
     Server(
         "uWSGI",
-        lambda environ: _uwsgi(environ) is not None,
+        lambda environ: uwsgi_of(environ) is not None,
         connection=_uwsgi_connection,
-        threads=lambda environ, _: _uwsgi(environ).cores,
+        threads=lambda environ, _: uwsgi_of(environ).cores,
         may_chunk=_uwsgi_may_chunk,
     ),
     Server(
@@ -269,127 +279,3 @@ SERVERS: tuple[Server, ...] = (
         " SSE_MAX_STREAMS to fewer streams than --blocking-threads",
     ),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Identified:
-    """The server of one request, as far as it is known, and what can be asked of it."""
-
-    environ: dict[str, Any]
-    start_response: Any
-    server: Server | None
-    owner: Any
-    """What the server's ``start_response`` belongs to; ``None`` where middleware hides it."""
-
-    @property
-    def name(self) -> str:
-        """What the server calls itself, in words that can begin a sentence's second half."""
-        return self.environ.get("SERVER_SOFTWARE") or "this server"
-
-    def client(self) -> Client | NoClient:
-        """The client's connection, or why it must stay where it is."""
-        if os.name != "posix":
-            return NoClient("sockets are no descriptors on this system")
-        try:
-            found = self.server.connection(self.environ) if self.server is not None else None
-        except Exception as error:  # noqa: BLE001  whatever changed in there, ordinary requests go on
-            found = NoClient(f"{self.name} keeps its sockets elsewhere than known here ({error!r})")
-        if found is None:
-            return NoClient(self._why_hidden())
-        if hasattr(found, "_sslobj") or hasattr(found, "get_peer_certificate"):
-            # OpenSSL writes to the descriptor number: a swap would cut the wrong side.
-            return NoClient(f"{self.name} ends TLS itself: let a proxy such as nginx do that")
-        protocol = self.environ.get("SERVER_PROTOCOL")
-        if protocol not in ("HTTP/1.0", "HTTP/1.1"):
-            # gunicorn shows the socket of an HTTP/2 connection too, which carries other requests.
-            return NoClient(
-                f"{protocol} shares one connection between requests: "
-                "let a proxy such as nginx speak it, or run the ASGI application"
-            )
-        return found if isinstance(found, NoClient) else self._checked(found)
-
-    def _why_hidden(self) -> str:
-        for software, key in _SHOWN_AS.items():
-            if self.name.startswith(software):
-                return f"middleware keeps back what {self.name} shows in environ as {key!r}"
-        instead = self.server.instead if self.server is not None else _ADVICE
-        return f"{self.name} does not show its sockets to applications: {instead}"
-
-    def _checked(self, found: Any) -> Client | NoClient:
-        try:
-            fd = found if isinstance(found, int) else found.fileno()
-            if fd < 0:
-                return NoClient("the connection is closed")
-            if stat.S_ISSOCK(os.fstat(fd).st_mode):
-                return Client(fd)
-        except (AttributeError, OSError):
-            pass
-        return NoClient(f"{self.name} shows something else than a socket")
-
-    def why_no_stream(self) -> str | None:
-        """Why no stream can be opened in this process, in any way; ``None`` where it can."""
-        bridge = self._bridge()
-        if bridge is not None:
-            return (
-                f"{bridge} never says that a reader left: give the ASGI server"
-                " flask_eventstream.asgi.EventStreamASGI(app) instead"
-            )
-        uwsgi = _uwsgi(self.environ)
-        if uwsgi is None or getattr(uwsgi, "has_threads", False):
-            return None
-        # Between requests it would stand still, with all streams: uWSGI waits with the GIL in hand.
-        return "uWSGI lets no thread of Python run: start it with --enable-threads"
-
-    def _bridge(self) -> str | None:
-        asked = self.start_response if self.owner is None else self.owner
-        package = str(getattr(asked, "__module__", "")).partition(".")[0]
-        if package in _BRIDGES:
-            return package
-        return "the bridge from ASGI" if "asgi.scope" in self.environ else None
-
-    def count_threads(self) -> int | None:
-        """How many requests this process can answer at once; ``None`` where nobody can tell."""
-        threads = None
-        if self.server is not None:
-            # What can't be counted is unknown.
-            with contextlib.suppress(Exception):
-                threads = self.server.threads(self.environ, self.owner)
-        if threads is None and not self.environ.get("wsgi.multithread"):
-            return 1
-        return threads
-
-    def leave_connection(self) -> None:
-        """Keep the server from answering a pipelined request: its answer would go nowhere.
-
-        Best effort, by what the bound ``start_response`` belongs to.
-        """
-        if self.server is not None:
-            with contextlib.suppress(Exception):
-                self.server.leave(self.environ, self.owner)
-
-    def may_chunk(self) -> bool:
-        """True where the client asked in HTTP/1.1, and asked a server that speaks HTTP."""
-        if self.server is None or self.environ.get("SERVER_PROTOCOL") != "HTTP/1.1":
-            return False
-        try:
-            return self.server.may_chunk(self.owner)
-        except Exception:  # noqa: BLE001  every client understands a stream without chunks
-            return False
-
-
-def identify(environ: dict[str, Any], start_response: Any) -> Identified:
-    """Look the server of a request up. Never raises."""
-    server = next((server for server in SERVERS if server.matches(environ)), None)
-    return Identified(environ, start_response, server, _owner(start_response))
-
-
-def _owner(start_response: Any, depth: int = _MOST_WRAPPERS) -> Any:
-    """What the server's ``start_response`` belongs to, be it behind functions of middleware."""
-    owner = getattr(start_response, "__self__", None)
-    if owner is not None or depth == 0:
-        return owner
-    inner = list(getattr(start_response, "args", ()))  # functools.partial
-    with contextlib.suppress(ValueError):  # a cell may be empty
-        inner += [cell.cell_contents for cell in getattr(start_response, "__closure__", None) or ()]
-    owners = (_owner(each, depth - 1) for each in inner if callable(each))
-    return next((owner for owner in owners if owner is not None), None)

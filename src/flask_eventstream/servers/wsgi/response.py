@@ -25,7 +25,8 @@ from flask_eventstream.servers.diagnosis import diagnose
 from flask_eventstream.servers.pump import Pump, close_source
 from flask_eventstream.servers.wsgi.body import BodyLost, keep_environ, take_in
 from flask_eventstream.servers.wsgi.held import Held
-from flask_eventstream.servers.wsgi.known import Client, Identified, identify
+from flask_eventstream.servers.wsgi.identify import Identified, identify
+from flask_eventstream.servers.wsgi.known import Client
 from flask_eventstream.servers.wsgi.swap import swap, swap_back
 from flask_eventstream.state import SLOT, AppState, Slot
 
@@ -164,6 +165,7 @@ class EventStreamResponse:
     def _hand_off(
         self, run: HubThread, client: Client, pump: Pump | None, server: Identified
     ) -> Iterable[bytes]:
+        self.opening.state.admission.leave_to_server(server.count_connections())
         headers = self.get_wsgi_headers(server.environ)  # type: ignore[attr-defined]
         if pump is not None:
             with _refused_without_thread():
