@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -19,6 +19,7 @@ from flask_eventstream.brokers.redis.scripts import Keys
 from flask_eventstream.brokers.redis.session import FAILURES, Session
 from flask_eventstream.brokers.redis.url import RedisUrl
 from flask_eventstream.event import Event
+from flask_eventstream.log.entries import Entry
 from harness.redis_server import RedisServer, run_redis
 from harness.waiting import wait_until
 
@@ -259,3 +260,35 @@ def test_a_lost_connection_is_a_failure_on_uvloop(server: RedisServer) -> None:
 
 async def _says_no() -> bool:
     return False
+
+
+@pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_stopped_listener_leaves_no_connection(
+    server: RedisServer, broker: Broker, loop_factory: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    """Whenever it is stopped, also while it connects, its tasks end and its sockets are closed."""
+
+    async def begin_and_stop(turns: int) -> set[asyncio.Task[Any]]:
+        listener = broker.listen(asyncio.get_running_loop(), Nobody())
+        subscribed = asyncio.ensure_future(listener.subscribe(["a"]))
+        for _ in range(turns % 15):
+            await asyncio.sleep(0)
+        await asyncio.sleep(turns * 0.0002)
+        listener.stop()
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        _, pending = await asyncio.wait([subscribed, *left], timeout=10)
+        return pending
+
+    for turns in range(30):
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            assert not runner.run(begin_and_stop(turns))
+    with_idle = len(server.clients("normal"))
+
+    assert not server.clients("pubsub")
+    assert with_idle <= 1  # the broker's own
+
+
+class Nobody:
+    def deliver(self, entries: Sequence[Entry]) -> None: ...
+
+    def interrupted(self, channels: Collection[str] | None, position: str) -> None: ...

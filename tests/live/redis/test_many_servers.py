@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 import time
@@ -17,7 +18,7 @@ from harness.redis_many import Cluster, Watched, run_cluster, run_sentinels
 from harness.servers import Server
 from harness.streams import Reader, get
 from harness.waiting import wait_until
-from live.redis.traffic import run_traffic
+from live.redis.traffic import BROWSER, run_traffic
 
 StartHub = Callable[..., Server]
 
@@ -113,6 +114,24 @@ def test_many_events_while_their_slot_moves(cluster: Cluster) -> None:
         logged = [row_id.partition("-")[0] for row_id, _ in client.xrange("sse:events:{m}")]
     assert len(logged) > 300
     assert [position.partition("-")[2] for position in ids][-len(logged) :] == logged
+
+
+def test_readers_write_nothing(cluster: Cluster, start_hub: StartHub) -> None:
+    """Streams of names that nobody publishes to leave no key, and live events reach them."""
+    hub = start_hub(cluster.url)
+    names = [f"made-up-{number}" for number in range(6)]
+    with contextlib.ExitStack() as stack:
+        readers = [
+            stack.enter_context(Reader(f"{hub.url}/stream?channel={name}", BROWSER))
+            for name in names
+        ]
+        for reader in readers:
+            wait_until(lambda r=reader: r.last_event_id, what="its position")
+        keys = [key for node in cluster.nodes for key in node.ask("KEYS", "*made-up*")]
+        Publisher(cluster.url).publish("x", channel=names[0])
+
+        assert readers[0].next_event()["data"] == "x"
+        assert keys == []
 
 
 def test_a_publish_costs_one_node(cluster: Cluster) -> None:

@@ -61,7 +61,7 @@ class ClusterListener:
     async def subscribe(self, channels: Collection[str]) -> None:
         """Deliver these channels from now on; waits while their nodes are away."""
         for channel in channels:
-            link = await self._link_of(channel)
+            link = await self._link_of(channel, keep=True)
             await link.subscribe([channel])
 
     def follow(self, standing: UpToDate) -> bool:
@@ -109,13 +109,15 @@ class ClusterListener:
                 page.cancel()
                 moved.cancel()
 
-    async def _link_of(self, channel: str) -> RedisListener:
+    async def _link_of(self, channel: str, *, keep: bool = False) -> RedisListener:
+        """The listener that has a channel. ``keep`` where it has readers, who leave some day."""
         while True:
             address = self._homes.get(channel)
             if address is None and self._slots is not None:
                 address = self._slots.home_of(channel)
             if address is not None:
-                self._homes[channel] = address
+                if keep:
+                    self._homes[channel] = address
                 return self._link_at(address)
             changed = self._changed
             self._look()

@@ -74,6 +74,7 @@ class RedisListener:
         self._ready = asyncio.Event()
         self._few = asyncio.Semaphore(_PAGES_AT_ONCE)
         self._waiting: set[asyncio.Task[Any]] = set()
+        self._stopped = False
         self._task = loop.create_task(self._run())
 
     # ---- what the hub calls
@@ -143,6 +144,7 @@ class RedisListener:
 
     def stop(self) -> None:
         """End the session, and cancel what waits for the server."""
+        self._stopped = True
         self._task.cancel()
         for task in tuple(self._waiting):
             task.cancel()
@@ -169,7 +171,7 @@ class RedisListener:
     async def _run(self) -> None:
         failures = 0
         try:
-            while True:
+            while not self._stopped:
                 try:
                     await self._one_session()
                 except Cut:
@@ -188,11 +190,13 @@ class RedisListener:
 
     async def _one_session(self) -> None:
         await self._reader.begin()
+        self._check()
         session = Session(
             self._loop, self._reader.make_connection(), take=self._take, refused=self._refused
         )
         try:
             await session.connect()
+            self._check()
             self._catching_up.begin()
             self._session = session
             await session.run(self._begin(session))
@@ -201,6 +205,12 @@ class RedisListener:
             for followed in self._following.channels.values():
                 followed.end_session()
             await session.close()
+
+    def _check(self) -> None:
+        # `wait_for` of Python 3.11 forgets a cancellation that comes together with the result
+        # (python/cpython#86296): a listener that was stopped while it connects would go on.
+        if self._stopped:
+            raise asyncio.CancelledError
 
     async def _begin(self, session: Session) -> None:
         await self._catching_up.run(session)

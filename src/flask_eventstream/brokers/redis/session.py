@@ -107,11 +107,13 @@ class Session:
         for heard in self._pongs.values():
             if not heard.done():
                 heard.set_exception(ConnectionError("the session ended"))
-        tasks = tuple(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
         await self._disconnect()
+        tasks = set(self._tasks)
+        while tasks:
+            for task in tasks:
+                task.cancel()
+            # Again, where one forgot that it was cancelled.
+            _, tasks = await asyncio.wait(tasks, timeout=_PING_S)
 
     def cut(self) -> None:
         """Break the connection: `run` ends."""
