@@ -13,6 +13,10 @@ from flask_eventstream.log.entries import Entry, Kind, Replay
 
 __all__ = ["CatchUp"]
 
+#: Looked up once: as an attribute of its enumeration each costs 40 ns per entry.
+_END = Kind.END
+_EVENT = Kind.EVENT
+
 
 class CatchUp:
     """One reader's pages.
@@ -87,15 +91,15 @@ class CatchUp:
     def release(self, held: Sequence[Entry]) -> bytes:
         """The bytes of the live entries that were held meanwhile."""
         for entry in held:
-            if entry.kind is Kind.END:
+            if entry.kind is _END:
                 self.ended.add(entry.channel)
-            elif entry.kind is Kind.EVENT:
+            elif entry.kind is _EVENT:
                 self.ended.discard(entry.channel)
         return b"".join([self.cursor.frame(entry) for entry in held])
 
     def _frames(self, entries: Sequence[Entry]) -> list[bytes]:
         for entry in entries:
-            if entry.kind is Kind.END:
+            if entry.kind is _END:
                 self._told.add(entry.channel)
             self._reset.discard(entry.channel)
             self._position = entry.position

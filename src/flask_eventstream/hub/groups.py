@@ -10,6 +10,10 @@ from flask_eventstream.log.entries import Entry, Kind
 
 __all__ = ["Group", "Groups"]
 
+#: Looked up once: as an attribute of its enumeration each costs 40 ns per entry.
+_END = Kind.END
+_EVENT = Kind.EVENT
+
 
 class Group:
     """The live streams of one set of channels. They all get the same bytes."""
@@ -46,9 +50,9 @@ class Group:
     def add(self, entry: Entry) -> None:
         """Give an entry to the streams, with the next write."""
         self.frames.append(self.cursor.frame(entry))
-        if entry.kind is Kind.END:
+        if entry.kind is _END:
             self.ended.add(entry.channel)
-        elif entry.kind is Kind.EVENT:
+        elif entry.kind is _EVENT:
             self.ended.discard(entry.channel)
 
 

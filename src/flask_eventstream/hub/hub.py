@@ -34,6 +34,9 @@ from flask_eventstream.log.entries import Entry, Kind
 
 __all__ = ["Hub", "Stats", "sum_stats"]
 
+#: Looked up once: as an attribute of its enumeration each costs 40 ns per entry.
+_CONTROL = Kind.CONTROL
+
 _LOGGER = logging.getLogger("flask_eventstream")
 
 
@@ -193,7 +196,7 @@ class Hub:
         """Give new entries to whom they are for."""
         self._bring_live.hold(entries)
         for entry in entries:
-            if entry.kind is not Kind.CONTROL:
+            if entry.kind is not _CONTROL:
                 for group in self._groups.of(entry.channel):
                     group.add(entry)
                     self._fan_out.ready(group)
