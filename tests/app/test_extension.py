@@ -580,7 +580,7 @@ def test_two_applications_in_one_folder_share_nothing(tmp_path: Path) -> None:
     names = ("shop.public", "shop.admin", "shop/admin")
     urls = set()
     for name in names:
-        app = Flask(name, instance_path=str(tmp_path))
+        app = Flask(name, instance_path=str(tmp_path), root_path=str(tmp_path))
         urls.add(state_of(app, EventStream(app)).broker.url)
 
     assert len(urls) == len(names)

@@ -7,7 +7,6 @@ import pytest
 from flask_eventstream.brokers.memory import MemoryBroker
 from flask_eventstream.hub.request import (
     After,
-    Earliest,
     Now,
     Reader,
     Start,
@@ -31,7 +30,7 @@ IN_TWO_LOGS = UpToDate(
 )
 
 
-@pytest.mark.parametrize("start", [Now(), Earliest(), After("é-7")])
+@pytest.mark.parametrize("start", [Now(), After("é-7")])
 @pytest.mark.parametrize("standing", [Missed(), IN_ONE_LOG, IN_TWO_LOGS])
 def test_a_request_survives_json(start: Start, standing: Missed | UpToDate) -> None:
     """A request that went through JSON is the same, with every field of its own."""

@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from flask_eventstream.log.entries import Missed, Place, Replay, UpToDate
-from flask_eventstream.log.position import After, Earliest, Now, Start
+from flask_eventstream.log.position import After, Now, Start
 
-__all__ = ["After", "Earliest", "Now", "Reader", "Start", "StreamRequest", "new_stream_id"]
+__all__ = ["After", "Now", "Reader", "Start", "StreamRequest", "new_stream_id"]
 
 #: Bytes of a stream's own name. It is no secret; two streams of one deployment must not share it.
 _STREAM_ID_BYTES = 9
@@ -61,8 +61,6 @@ class StreamRequest:
     @property
     def after(self) -> str | None:
         """The last event ID to read the log from; ``None`` is "from now on"."""
-        if isinstance(self.start, Earliest):
-            raise NotImplementedError("no broker can be asked for its earliest entries yet")
         return self.start.id if isinstance(self.start, After) else None
 
     def lasting(self, lifetime_s: float) -> StreamRequest:
@@ -101,7 +99,7 @@ def _fields(value: Any) -> dict[str, Any]:
     return {name: getattr(value, name) for name in value.__dataclass_fields__}
 
 
-_STARTS: dict[str, type[Start]] = {kind.__name__: kind for kind in (Now, Earliest, After)}
+_STARTS: dict[str, type[Start]] = {kind.__name__: kind for kind in (Now, After)}
 
 
 def _plain_start(start: Start) -> dict[str, str]:

@@ -20,7 +20,7 @@ import zlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-__all__ = ["After", "Earliest", "Now", "Position", "Start", "compose", "decompose"]
+__all__ = ["After", "Now", "Position", "Start", "compose", "decompose"]
 
 _FORM = re.compile(r"([0-9a-f]{8})-(0|[1-9][0-9]{0,18})", re.ASCII)
 
@@ -48,11 +48,6 @@ class Now:
 
 
 @dataclass(frozen=True, slots=True)
-class Earliest:
-    """Begin with the oldest entry that the log still has."""
-
-
-@dataclass(frozen=True, slots=True)
 class After:
     """Begin right after an event."""
 
@@ -61,7 +56,7 @@ class After:
 
 
 #: Where a reader begins.
-Start = Now | Earliest | After
+Start = Now | After
 
 
 def compose(positions: Mapping[str, str]) -> str:
