@@ -29,7 +29,7 @@ from flask_eventstream import Publisher
 from flask_eventstream.brokers import broker_from_url
 from flask_eventstream.config import _READERS, _REDIS_KEYS, Config
 from flask_eventstream.errors import EndReason
-from flask_eventstream.log.entries import Entry, Retention
+from flask_eventstream.log.entries import CONTROL_CHANNEL, Entry, Retention
 from harness.hand_server import HandServer
 from harness.ports import free_port
 from harness.programs import program
@@ -572,8 +572,11 @@ def test_the_acl_rules_suffice(guarded: tuple[RedisServer, str]) -> None:
     publisher.publish("after", channel="a")
     kept = asyncio.run(read_log(url, "a", start))
     after_own = asyncio.run(read_log(url, "a", "mine"))
+    newest = [entry.position for entry in broker.newest("a", 1)]  # type: ignore[attr-defined]
     publisher.end("a")
+    control_works(broker, url)
 
+    assert len(newest) == 1
     assert has_ended(broker, ["a"], None)
     assert 8 <= len(kept) <= 10
     assert [entry.event.data for entry in after_own if entry.event] == ["after"]
@@ -593,9 +596,19 @@ def test_the_acl_rules_of_a_cluster_suffice() -> None:
         url = f"redis+cluster://events:PASSWORD@127.0.0.1:{server.port}"
         start = Publisher(url).publish("first", channel="a")
         Publisher(url).publish_many(["x"] * 3, channel="a")
+        control_works(broker_from_url(url, retention=None, timeout_s=5), url)
 
         assert len(asyncio.run(read_log(url, "a", start))) == 3
         assert server.ask("ACL", "LOG") == []
+
+
+def control_works(broker: Any, url: str) -> None:
+    """Control entries are written and read, and records."""
+    start = broker.control("first")
+    broker.control("second")
+    broker.remember("name", "text", for_s=60)
+    assert broker.recall("name") == "text"
+    assert len(asyncio.run(read_log(url, CONTROL_CHANNEL, start))) == 1
 
 
 def table_row(page: Path, first: str) -> str:

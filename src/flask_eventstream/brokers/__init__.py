@@ -11,7 +11,10 @@ from flask_eventstream.brokers.address import shown_url
 from flask_eventstream.brokers.broker import (
     Broker,
     HasClient,
+    HasControl,
+    HasHistory,
     HasLimits,
+    HasRecords,
     Inbox,
     Listener,
     check_channel,
@@ -39,7 +42,10 @@ _REDIS_SCHEMES = (
 __all__ = [
     "Broker",
     "HasClient",
+    "HasControl",
+    "HasHistory",
     "HasLimits",
+    "HasRecords",
     "Inbox",
     "Listener",
     "broker_from_url",

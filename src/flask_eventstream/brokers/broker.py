@@ -13,9 +13,19 @@ from typing import Any, Protocol, runtime_checkable
 
 from flask_eventstream.errors import InvalidChannel
 from flask_eventstream.event import Event, obvious_text
-from flask_eventstream.log.entries import Entry, Replay, Standing, UpToDate
+from flask_eventstream.log.entries import HIDDEN, Entry, Replay, Standing, UpToDate
 
-__all__ = ["Broker", "HasClient", "HasLimits", "Inbox", "Listener", "check_channel"]
+__all__ = [
+    "Broker",
+    "HasClient",
+    "HasControl",
+    "HasHistory",
+    "HasLimits",
+    "HasRecords",
+    "Inbox",
+    "Listener",
+    "check_channel",
+]
 
 #: Long enough for "tenant-uuid:resource-uuid:kind", short enough that 32 fit a request line.
 _MAX_CHANNEL_BYTES = 200
@@ -124,6 +134,59 @@ class HasLimits(Protocol):
 
 
 @runtime_checkable
+class HasControl(Protocol):
+    """A broker through which the processes of an application tell each other something."""
+
+    def control(self, text: str) -> str:
+        """Append a control entry to `CONTROL_CHANNEL`, whose listeners hear it. Any thread.
+
+        It lies in the log as events do, for as long. Returns its position.
+
+        Raises:
+            BrokerUnavailable: It was not appended, or nobody knows.
+        """
+
+
+@runtime_checkable
+class HasRecords(Protocol):
+    """A broker that remembers texts, by name and for a time, beside its log. Any thread."""
+
+    def remember(self, name: str, text: str, *, for_s: float) -> None:
+        """Keep a text in place of what had its name.
+
+        Args:
+            name: Letters, digits and ``-_``, at most 100 characters.
+            text: At most some hundred bytes: every reader may ask for it.
+            for_s: Seconds after which it may be forgotten.
+
+        Raises:
+            BrokerUnavailable: It may not be kept.
+        """
+
+    def recall(self, name: str) -> str | None:
+        """The text of this name; ``None`` where there is none, or none any more.
+
+        Raises:
+            BrokerUnavailable: Nobody knows. Blocks no longer than `Broker.arrive` does.
+        """
+
+
+@runtime_checkable
+class HasHistory(Protocol):
+    """A broker whose log can be read from its end. Any thread."""
+
+    def newest(self, channel: str, count: int) -> Sequence[Entry]:
+        """The last entries of a channel that a reader may still get, oldest first.
+
+        At most ``count``, at most a page (`PAGE` entries), and of about `PAGE_SIZE` bytes.
+
+        Raises:
+            InvalidChannel: This broker can't have a channel of such a name.
+            BrokerUnavailable: The log can't be read.
+        """
+
+
+@runtime_checkable
 class HasClient(Protocol):
     """A broker whose server applications may have commands of their own for."""
 
@@ -143,8 +206,9 @@ def check_channel(channel: object) -> str:
     """
     if type(channel) is not str:
         return check_channel(_channel_text(channel))
-    if channel.startswith("__"):
-        # __keyevent@0__:set names the keys of everybody on the server, session ids among them.
+    if channel.startswith(HIDDEN):
+        # So do the log's own. And __keyevent@0__:set names the keys of everybody on the server,
+        # session ids among them.
         raise InvalidChannel(channel, "begins with two underscores, as Redis' own channels do")
     if 0 < len(channel) <= _MAX_CHANNEL_BYTES and channel.isascii() and channel.isprintable():
         return channel  # most are; the rest is to find out what is wrong with the others

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from flask_eventstream.brokers.broker import Inbox
 from flask_eventstream.event import Event
 from flask_eventstream.log.entries import (
+    CONTROL_CHANNEL,
     PAGE,
     Entry,
     Kind,
@@ -71,6 +72,12 @@ class _Channel:
             if own_id and self.own[own_id][0] == removed.sequence:
                 del self.own[own_id]
 
+    def newest(self, count: int) -> list[Entry]:
+        """The last entries, oldest first: at most so many, and of a page's size."""
+        newest = (entry for _, entry in reversed(self.entries))
+        taken, _ = take_page(newest, lambda entry: len(entry.frame), most=count)
+        return taken[::-1]
+
     def after(self, sequence: int) -> Iterator[Entry]:
         """The entries of a page, and one more."""
         first = bisect.bisect_right(self.entries, sequence, key=lambda item: item[1].sequence)
@@ -92,6 +99,7 @@ class MemoryBroker:
         self._epoch = secrets.token_hex(4)
         self._sequence = 0
         self._channels: dict[str, _Channel] = {}
+        self._records: dict[str, tuple[float, str]] = {}
         self._floor = 0
         self._listeners: set[_MemoryListener] = set()
         # A child of a fork has neither the parent's loops nor, perhaps, the lock's owner.
@@ -108,6 +116,32 @@ class MemoryBroker:
     def end(self, channel: str) -> None:
         """Append the channel's end."""
         self._append(channel, None, Kind.END)
+
+    def control(self, text: str) -> str:
+        """Append a control entry."""
+        return self._append(CONTROL_CHANNEL, Event(text), Kind.CONTROL)
+
+    def newest(self, channel: str, count: int) -> Sequence[Entry]:
+        """The last entries of a channel."""
+        with self._lock:
+            log = self._channels.get(channel)
+            if log is None:
+                return ()
+            self._trim(log)
+            return log.newest(min(count, PAGE))
+
+    def remember(self, name: str, text: str, *, for_s: float) -> None:
+        """Keep a text, for as long as the process lives at the most."""
+        now_s = self._clock()
+        with self._lock:
+            for old in [n for n, (until_s, _) in self._records.items() if until_s <= now_s]:
+                del self._records[old]
+            self._records[name] = (now_s + for_s, text)
+
+    def recall(self, name: str) -> str | None:
+        """The text of this name."""
+        until_s, text = self._records.get(name, (0.0, ""))
+        return text if self._clock() < until_s else None
 
     @property
     def sequence(self) -> int:

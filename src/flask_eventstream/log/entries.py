@@ -10,6 +10,8 @@ from typing import TypeVar
 from flask_eventstream.event import STREAM_END, Event, encode_channels_event
 
 __all__ = [
+    "CONTROL_CHANNEL",
+    "HIDDEN",
     "PAGE",
     "PAGE_SIZE",
     "Entry",
@@ -31,6 +33,13 @@ _Item = TypeVar("_Item")
 #: what one reader who is far behind costs at a time.
 PAGE = 256
 PAGE_SIZE = 1024 * 1024
+
+
+#: How the channels begin that no client can name and no application publish to: what the processes
+#: of an application tell each other.
+HIDDEN = "__"
+#: Where control entries are.
+CONTROL_CHANNEL = "__control"
 
 
 class Kind(enum.Enum):

@@ -24,9 +24,9 @@ from flask_eventstream.brokers.redis import following
 from flask_eventstream.brokers.redis import listener as redis_feed
 from flask_eventstream.brokers.redis.answers import RunInfo, opening_arguments
 from flask_eventstream.brokers.redis.scripts import OPEN, Script
-from flask_eventstream.errors import BrokerUnavailable
+from flask_eventstream.errors import BrokerUnavailable, InvalidChannel
 from flask_eventstream.event import Event
-from flask_eventstream.log.entries import Retention
+from flask_eventstream.log.entries import CONTROL_CHANNEL, Kind, Retention
 from flask_eventstream.log.position import Position
 from harness.redis_server import Proxy, RedisServer, run_proxy, run_redis
 from harness.stage import has_ended
@@ -473,6 +473,43 @@ def test_others_hear_bare_names(server: RedisServer, redis_broker: Broker) -> No
         heard = wait_until(lambda: pubsub.get_message(timeout=0.1), what="a message")
 
     assert heard["channel"] == "a"
+
+
+@pytest.mark.parametrize(
+    ("query", "hidden", "taken"),
+    [
+        ("", "sse:__control", "sse:__control"),
+        ("?prefix=shop:", "shop:__control", None),
+    ],
+)
+def test_control_entries_are_published_under_the_prefix(
+    server: RedisServer, open_url: Open, listen: Listen, query: str, hidden: str, taken: str | None
+) -> None:
+    """Readers of bare names hear no control entry, and no channel can have that name."""
+    broker: Any = open_url(f"{server.url}{query}")
+    ear = listen(broker, CONTROL_CHANNEL, "control")
+    broker.control("text")
+    ear.wait_heard(1)
+
+    assert hidden in server.ask("PUBSUB", "CHANNELS")
+    assert [entry.kind for entry in ear.heard] == [Kind.CONTROL]
+    if taken is not None:
+        with pytest.raises(InvalidChannel, match="as the log's own do"):
+            broker.publish(taken, Event("forged"))
+        with pytest.raises(InvalidChannel):
+            broker.arrive([taken], None)
+
+
+def test_a_forged_control_entry_has_no_place(
+    server: RedisServer, redis_broker: Broker, listen: Listen
+) -> None:
+    """What somebody publishes on the hidden channel beside the log has no position."""
+    ear = listen(redis_broker, CONTROL_CHANNEL)
+
+    server.ask("PUBLISH", "sse:__control", '{"data": "{}"}')
+
+    ear.wait_heard(1)
+    assert [entry.position for entry in ear.heard] == [""]
 
 
 def test_the_prefix_keeps_applications_apart(

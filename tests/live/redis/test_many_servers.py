@@ -7,13 +7,14 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
-from flask_eventstream import InvalidChannel, Publisher
+from flask_eventstream import BrokerUnavailable, InvalidChannel, Publisher
 from flask_eventstream.brokers import broker_from_url
 from flask_eventstream.event import Event
-from flask_eventstream.log.entries import Retention
+from flask_eventstream.log.entries import CONTROL_CHANNEL, Retention
 from harness.redis_many import Cluster, Watched, run_cluster, run_sentinels
 from harness.servers import Server
 from harness.streams import Reader, get
@@ -71,6 +72,45 @@ def test_a_failed_primary_comes_back_as_a_replica(watched: Watched, start_hub: S
         )
         flowing.flow()
         flowing.finish()
+
+
+def test_sentinels_and_control(watched: Watched) -> None:
+    """Behind Sentinels a control entry is appended, and a record is kept, also after a failover."""
+    broker: Any = broker_from_url(watched.url, retention=None, timeout_s=20)
+    broker.control("first")
+    broker.remember("name", "text", for_s=60)
+
+    watched.primary.kill()
+    watched.wait_failover()
+    with contextlib.suppress(BrokerUnavailable):
+        broker.control("lost")  # it finds out that the primary is gone
+    broker.control("second")
+
+    wait_until(lambda: recalled(broker) == "text", what="the record from the new primary")
+    assert [entry.event.data for entry in broker.newest(CONTROL_CHANNEL, 5)] == ["first", "second"]
+
+
+def test_a_cluster_and_control(cluster: Cluster) -> None:
+    """In a cluster control entries and records lie on a node each, also after their slots moved."""
+    broker: Any = broker_from_url(cluster.url, retention=None, timeout_s=20)
+    broker.control("first")
+    broker.remember("name", "text", for_s=60)
+
+    cluster.move(CONTROL_CHANNEL)
+    cluster.move("name")
+    broker.control("second")
+
+    wait_until(lambda: recalled(broker) == "text", what="the record from its new node")
+    assert [entry.event.data for entry in broker.newest(CONTROL_CHANNEL, 5)] == ["first", "second"]
+
+
+def recalled(broker: Any) -> str | None:
+    """The record, or nothing where it can't be had yet."""
+    try:
+        text: str | None = broker.recall("name")
+    except BrokerUnavailable:
+        return None
+    return text
 
 
 def test_a_slot_moves_in_mid_traffic(cluster: Cluster, start_hub: StartHub) -> None:

@@ -9,29 +9,46 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 from flask_eventstream.brokers.broker import Inbox, Listener
 from flask_eventstream.brokers.redis.answers import ChannelState, LogState, make_standing
 from flask_eventstream.brokers.redis.cluster import ClusterListener
 from flask_eventstream.brokers.redis.diagnosis import parse_info
 from flask_eventstream.brokers.redis.listener import RedisListener
-from flask_eventstream.brokers.redis.message import END_BODY, encode_body
+from flask_eventstream.brokers.redis.message import (
+    END_BODY,
+    Unreadable,
+    encode_body,
+    encode_control,
+)
 from flask_eventstream.brokers.redis.pages import LogReader
+from flask_eventstream.brokers.redis.paging import READ_NEWEST, PageAnswer, make_replay
 from flask_eventstream.brokers.redis.reports import Reports
 from flask_eventstream.brokers.redis.scripts import Keys
-from flask_eventstream.brokers.redis.servers import Servers
+from flask_eventstream.brokers.redis.servers import Line, Servers
 from flask_eventstream.brokers.redis.slots import check_cluster_channel
 from flask_eventstream.brokers.redis.url import RedisUrl
 from flask_eventstream.brokers.redis.writer import FAILURES, LogWriter, unavailable
-from flask_eventstream.errors import BrokerUnavailable
+from flask_eventstream.errors import BrokerUnavailable, InvalidChannel
 from flask_eventstream.event import Event
-from flask_eventstream.log.entries import Missed, Over, Retention, Standing
+from flask_eventstream.log.entries import (
+    CONTROL_CHANNEL,
+    PAGE,
+    PAGE_SIZE,
+    Entry,
+    Missed,
+    Over,
+    Retention,
+    Standing,
+)
 from flask_eventstream.log.position import decompose
 from flask_eventstream.process import in_forked_child
 
 __all__ = ["RedisBroker"]
+
+_Answer = TypeVar("_Answer")
 
 #: Events, and characters of them, in one step: 2 ms in which the server does nothing else.
 _BATCH = 100
@@ -92,6 +109,42 @@ class RedisBroker:
         """Append and publish the channel's end."""
         self._check([channel])
         self._writer.append(channel, [END_BODY], ends=True)
+
+    def control(self, text: str) -> str:
+        """Append and publish a control entry."""
+        return self._writer.append(CONTROL_CHANNEL, [encode_control(text)])[0]
+
+    def remember(self, name: str, text: str, *, for_s: float) -> None:
+        """Keep a text, in a key of its own."""
+        self._writer.remember(name, text, for_s=for_s)
+
+    def recall(self, name: str) -> str | None:
+        """The text of this name. One round trip."""
+        text = self._ask_quickly(
+            name, lambda line: line.ask_one("HGET", self._keys.record(name), "text")
+        )
+        return None if text is None else str(text.decode())
+
+    def newest(self, channel: str, count: int) -> Sequence[Entry]:
+        """The last entries of a channel. One round trip."""
+        self._check([channel])
+        keys = self._keys.of(channel)[:3]
+        command = ("EVAL", READ_NEWEST, 3, *keys, min(count, PAGE), PAGE_SIZE)
+        said = self._ask_quickly(channel, lambda line: line.ask_one(*command))
+        answer = PageAnswer.parse(said, [channel])
+        if answer.state is None:
+            return ()
+        return make_replay(answer, answer.state, {channel: 0}, skipped=_skip).entries
+
+    def _ask_quickly(self, name: str, ask: Callable[[Line], _Answer]) -> _Answer:
+        """What the server answers that has a channel, or another name."""
+        until_s = time.monotonic() + _QUICK_S
+        try:
+            with self._quick_servers.of(name, until_s).line(until_s) as line:
+                return ask(line)
+        except FAILURES as error:
+            self._quick_servers.refresh()
+            raise unavailable(self._url, error) from self._url.cause(error)
 
     def arrive(self, channels: Sequence[str], after: str | None) -> Standing:
         """How a reader at ``after`` stands to the log. Any thread; one round trip.
@@ -173,6 +226,10 @@ class RedisBroker:
         )
 
     def _check(self, channels: Collection[str]) -> None:
+        for channel in channels:
+            if self._keys.is_taken(channel):
+                why = f"begins with {self._keys.prefix}__, as the log's own do"
+                raise InvalidChannel(channel, why)
         if self._url.is_cluster:
             for channel in channels:
                 check_cluster_channel(channel)
@@ -194,6 +251,10 @@ class RedisBroker:
         log, *each = answers[-1]
         states = {c: ChannelState.parse(one) for c, one in zip(channels, each, strict=True)}
         return make_standing(LogState.parse(log), states, after)
+
+
+def _skip(channel: str, why: Unreadable) -> None:
+    """Who reads this channel live hears of it."""
 
 
 def _batches(bodies: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -27,10 +27,18 @@ from typing import Any
 
 from flask_eventstream.errors import EventStreamError, InvalidEvent
 from flask_eventstream.event import STREAM_END, Event, could_be_position
-from flask_eventstream.log.entries import Entry, Kind
+from flask_eventstream.log.entries import HIDDEN, Entry, Kind
 from flask_eventstream.log.position import Position
 
-__all__ = ["END_BODY", "Message", "Unreadable", "decode_message", "encode_body", "encode_own_id"]
+__all__ = [
+    "END_BODY",
+    "Message",
+    "Unreadable",
+    "decode_message",
+    "encode_body",
+    "encode_control",
+    "encode_own_id",
+]
 
 _OURS = re.compile(r'\{"id":"([a-z0-9]{8,16}-(?:0|[1-9][0-9]{0,18}))", "data": ')
 _DECODER = json.JSONDecoder()
@@ -64,7 +72,8 @@ class Message:
     def entry(self, channel: str, sequence: int) -> Entry:
         """The entry that it is in a channel's log, or in none."""
         position = str(self.position) if self.position is not None else ""
-        return Entry(channel, sequence, position, self.event, self.kind)
+        kind = Kind.CONTROL if channel.startswith(HIDDEN) and self.event else self.kind
+        return Entry(channel, sequence, position, self.event, kind)
 
 
 def encode_body(event: Event) -> str:
@@ -79,6 +88,11 @@ def encode_body(event: Event) -> str:
     if event.id:
         parts.append(f'"id": {json.dumps(event.id)}')
     return ", ".join(parts) + "}"
+
+
+def encode_control(text: str) -> str:
+    """The message of a control entry, as `encode_body` would make it of an event."""
+    return f'"data": {json.dumps(text)}}}'
 
 
 def encode_own_id(own_id: str) -> str:

@@ -20,6 +20,7 @@ from flask_eventstream.log.position import Position
 
 __all__ = [
     "FROM_THE_START",
+    "READ_NEWEST",
     "READ_PAGE",
     "READ_PAGE_SHA",
     "PageAnswer",
@@ -99,6 +100,35 @@ while #open > 0 and #rows < most and size <= limit do
 end
 local time = redis.call('TIME')
 return {time[1], time[2], log, states, rows, #open > 0 and '1' or '0'}
+"""
+
+#: KEYS: log, a channel's stream, its hash. ARGV: entries and bytes at the most.
+#:
+#: Answer: as of `READ_PAGE`, with the last entries of the one channel.
+READ_NEWEST = """
+local log = redis.call('HMGET', KEYS[1], 'epoch', 'seq', 'past', 'age', 'run', 'began')
+local most, limit = tonumber(ARGV[1]), tonumber(ARGV[2])
+local state = redis.call('HMGET', KEYS[3], 'last', 'trimmed', 'ended')
+state[4] = '0'
+local rows, size, before, batch = {}, 0, '+', 1
+while #rows < most and size <= limit do
+    batch = math.min(batch, most - #rows)
+    local found = redis.call('XREVRANGE', KEYS[2], before, '-', 'COUNT', batch)
+    for _, row in ipairs(found) do
+        local body, time = '', ''
+        for i = 1, #row[2], 2 do
+            if row[2][i] == 'm' then body = row[2][i + 1] end
+            if row[2][i] == 'a' then time = row[2][i + 1] end
+        end
+        if size <= limit then table.insert(rows, 1, {1, row[1], body, time}) end
+        before, size = '(' .. row[1], size + #body
+    end
+    if #found < batch then break end
+    local mean = math.max(size / #rows, 1)
+    batch = math.max(1, math.min(2 * batch, math.floor((limit - size) / mean)))
+end
+local time = redis.call('TIME')
+return {time[1], time[2], log, {state}, rows, '0'}
 """
 
 READ_PAGE_SHA = hashlib.sha1(READ_PAGE.encode(), usedforsecurity=False).hexdigest()

@@ -21,6 +21,11 @@ Keys, each with the configured prefix, ``sse:`` by default:
     have been there before. It expires with the events.
 ``channel:{CHANNEL}``
     A hash: ``last`` sequence, ``trimmed`` up to, ``ended`` at. Gone after thirty ages.
+``record:{NAME}``
+    A hash of one field, ``text``: what is remembered beside the log, for a time of its own.
+
+Pub/sub channels have the channels' names, so that older extensions understand them. Those of hidden
+channels have the prefix before them: ``sse:__control``.
 
 **Epochs.** A server that starts again may have lost its last events and would then give their
 sequence numbers out a second time, which no reader could notice. So an epoch belongs to one run of
@@ -41,7 +46,9 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-__all__ = ["NEEDS_OPENING", "OPEN", "REPEATED", "Keys", "Script"]
+from flask_eventstream.log.entries import HIDDEN
+
+__all__ = ["NEEDS_OPENING", "OPEN", "REMEMBER", "REPEATED", "Keys", "Script"]
 
 #: How the publishing script's error begins where the log must be opened first.
 NEEDS_OPENING = "SSEOPEN"
@@ -63,14 +70,33 @@ class Keys:
 
     def pubsub(self, channel: str) -> str:
         """The pub/sub channel of a channel. In a cluster it lies in the slot of the keys."""
+        if channel.startswith(HIDDEN):
+            bare = channel.removeprefix(HIDDEN)
+            return self._hidden + (f"{{{channel}}}" if self.is_cluster else bare)
         if self.is_cluster and self.channel_prefix:
             return f"{self.channel_prefix}{{{channel}}}"
         return f"{self.channel_prefix}{channel}"
 
     def channel_of(self, pubsub: str) -> str:
         """The channel of one of our pub/sub channels."""
+        if pubsub.startswith(self._hidden):
+            bare = pubsub.removeprefix(self._hidden)
+            return bare[1:-1] if self.is_cluster else HIDDEN + bare
         bare = pubsub.removeprefix(self.channel_prefix)
         return bare[1:-1] if self.is_cluster and self.channel_prefix else bare
+
+    @property
+    def _hidden(self) -> str:
+        """What the pub/sub channels of hidden channels begin with."""
+        return f"{self.prefix}{HIDDEN}"
+
+    def is_taken(self, channel: str) -> bool:
+        """True for a channel whose pub/sub channel is a hidden one's."""
+        return f"{self.channel_prefix}{channel}".startswith(self._hidden)
+
+    def record(self, name: str) -> str:
+        """Where the text of a name is."""
+        return f"{self.prefix}record:{{{name}}}"
 
     def log(self, channel: str) -> str:
         """The hash of the log that a channel is in."""
@@ -122,6 +148,12 @@ if ARGV[8] == '1' then
     local age = tonumber(redis.call('HGET', KEYS[1], 'age'))
     redis.call('PEXPIRE', KEYS[1], string.format('%d', math.max(30 * age, 60000)))
 end
+"""
+
+#: KEYS: record. ARGV: text, milliseconds for which it is kept.
+REMEMBER = """
+redis.call('HSET', KEYS[1], 'text', ARGV[1])
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
 """
 
 _ASK_RUN = """

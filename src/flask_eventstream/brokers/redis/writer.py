@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import redis
 
 from flask_eventstream.brokers.redis.answers import RunInfo, opening_arguments
 from flask_eventstream.brokers.redis.diagnosis import diagnose, parse_info
-from flask_eventstream.brokers.redis.scripts import NEEDS_OPENING, OPEN, Keys, Script
+from flask_eventstream.brokers.redis.scripts import NEEDS_OPENING, OPEN, REMEMBER, Keys, Script
 from flask_eventstream.brokers.redis.servers import Line, Server, Servers
 from flask_eventstream.brokers.redis.url import RedisUrl
 from flask_eventstream.errors import BrokerUnavailable
@@ -24,6 +24,8 @@ from flask_eventstream.log.entries import Retention
 from flask_eventstream.log.position import Position
 
 __all__ = ["FAILURES", "LogWriter", "unavailable"]
+
+_Done = TypeVar("_Done")
 
 #: Seconds between two tries while a cluster moves a slot, or Sentinels another primary.
 _PAUSE_S = 0.05
@@ -81,12 +83,45 @@ class LogWriter:
         Raises:
             BrokerUnavailable: It is not known that they were appended.
         """
+        first = self._at(
+            channel, lambda server, line: self._publish(server, line, channel, bodies, ends=ends)
+        )
+        after = range(first.sequence, first.sequence + len(bodies))
+        return [f"{first.epoch}-{sequence}" for sequence in after]
+
+    def remember(self, name: str, text: str, *, for_s: float) -> None:
+        """Keep a text; again in the same words does no harm.
+
+        Raises:
+            BrokerUnavailable: It may not be kept.
+        """
+        command = ("EVAL", REMEMBER, 1, self._keys.record(name), text, max(1, int(for_s * 1000)))
+
+        def write(server: Server, line: Line) -> None:
+            wanted = self._wanted(server, line)
+            answer, confirmed = self._ask(line, command, wanted)
+            if isinstance(answer, Exception):
+                raise answer
+            self._check_confirmed(server, line, wanted, confirmed)
+
+        try:
+            self._at(name, write)
+        except BrokerUnavailable as error:
+            error.fate = "it may not be remembered"
+            raise
+
+    def _at(self, channel: str, do: Callable[[Server, Line], _Done]) -> _Done:
+        """What is done on the server that has a channel; again where that passes.
+
+        Raises:
+            BrokerUnavailable: It is not known that it was done.
+        """
         until_s = time.monotonic() + self._timeout_s
         while True:
             try:
                 server = self._servers.of(channel, until_s)
                 with server.line(until_s) as line:
-                    first = self._publish(server, line, channel, bodies, ends=ends)
+                    return do(server, line)
             except self._passing as error:
                 self._servers.refresh()
                 if time.monotonic() + _PAUSE_S > until_s:
@@ -95,9 +130,10 @@ class LogWriter:
             except FAILURES as error:
                 self._servers.refresh()
                 raise unavailable(self._url, error, fate=_NOT) from self._url.cause(error)
-            else:
-                after = range(first.sequence, first.sequence + len(bodies))
-                return [f"{first.epoch}-{sequence}" for sequence in after]
+
+    def _wanted(self, server: Server, line: Line) -> int:
+        """How many replicas shall confirm."""
+        return min(self._url.replicas, server.online_replicas(line)) if self._url.replicas else 0
 
     def _publish(
         self, server: Server, line: Line, channel: str, bodies: Sequence[str], *, ends: bool
@@ -108,7 +144,7 @@ class LogWriter:
             redis.RedisError, OSError: Nothing was appended.
             BrokerUnavailable: It may have been.
         """
-        wanted = min(self._url.replicas, server.online_replicas(line)) if self._url.replicas else 0
+        wanted = self._wanted(server, line)
         keys = self._keys.of(channel)
         verb = "SPUBLISH" if self._url.is_cluster else "PUBLISH"
         rest = (len(keys), *keys, self._keys.pubsub(channel), verb, "1" if ends else "0", *bodies)

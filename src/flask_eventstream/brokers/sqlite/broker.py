@@ -20,7 +20,7 @@ from flask_eventstream.brokers.sqlite.listener import SqliteListener
 from flask_eventstream.brokers.sqlite.log import LogFile
 from flask_eventstream.brokers.sqlite.shared import SharedLog
 from flask_eventstream.event import Event
-from flask_eventstream.log.entries import Retention, Standing
+from flask_eventstream.log.entries import Entry, Retention, Standing
 from flask_eventstream.process import around_fork
 
 __all__ = ["SqliteBroker"]
@@ -72,6 +72,22 @@ class SqliteBroker:
         lock. Only where the file is made at this moment it waits, for a second at the most.
         """
         return self._reading.use(lambda log: log.arrive(channels, after), within_s=_READ_BUSY_S)
+
+    def control(self, text: str) -> str:
+        """Append a control entry."""
+        return self._write(lambda log: log.control(text))
+
+    def newest(self, channel: str, count: int) -> Sequence[Entry]:
+        """The last entries of a channel. Waits for no writer."""
+        return self._reading.use(lambda log: log.newest(channel, count), within_s=_READ_BUSY_S)
+
+    def remember(self, name: str, text: str, *, for_s: float) -> None:
+        """Keep a text."""
+        self._write(lambda log: log.remember(name, text, for_s=for_s))
+
+    def recall(self, name: str) -> str | None:
+        """The text of this name. Waits for no writer."""
+        return self._reading.use(lambda log: log.recall(name), within_s=_READ_BUSY_S)
 
     def listen(self, loop: asyncio.AbstractEventLoop, inbox: Inbox) -> SqliteListener:
         """Begin to listen. Call on ``loop``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import sqlite3
 from collections.abc import Collection, Sequence
+from contextlib import closing
 from typing import Any
 
 from flask_eventstream.brokers.sqlite.trimming import Trimming
@@ -61,6 +62,19 @@ class History:
         ).fetchone()
         return following is not None and following[0] < self._trimming.expired_ms()
 
+    def newest(self, channel: str, count: int) -> list[Any]:
+        """The last rows of a channel that may be read, oldest first: at most a page's size."""
+        # Up to the last of those that are too old before a young one, as a page begins after it.
+        oldest = self._db.execute(
+            "SELECT min(sequence) FROM sse_events"
+            " WHERE channel = ? AND CAST(at_ms AS INTEGER) >= ?",
+            (channel, self._trimming.expired_ms()),
+        ).fetchone()[0]
+        if oldest is None:
+            return []
+        after = max(oldest - 1, self._trimming.beyond_length(channel))
+        return _newest_first(self._db, channel, after, count)[::-1]
+
     def page(self, channels: Sequence[str], start: int) -> tuple[list[Any], bool]:
         """The rows of a page, in the order of the log, and whether there are more."""
         # From the first young enough on, and not each that is: after a clock was set back, an older
@@ -82,6 +96,12 @@ class History:
         finally:
             for part in parts:
                 part.close()
+
+
+def _newest_first(db: sqlite3.Connection, channel: str, after: int, count: int) -> list[Any]:
+    statement = ROW + " WHERE channel = ? AND sequence > ? ORDER BY sequence DESC LIMIT ?"
+    with closing(db.execute(statement, (channel, after, count))) as found:
+        return take_page(found, size_of_row, most=count)[0]
 
 
 def size_of_row(row: Any) -> int:

@@ -29,11 +29,14 @@ from flask_eventstream.brokers.sqlite.epochs import (
 )
 from flask_eventstream.brokers.sqlite.file import SqliteFile
 from flask_eventstream.brokers.sqlite.history import ROW, History, size_of_row
+from flask_eventstream.brokers.sqlite.records import recall, remember
 from flask_eventstream.brokers.sqlite.tables import SCHEMA
 from flask_eventstream.brokers.sqlite.trimming import Trimming
 from flask_eventstream.errors import InvalidEvent
 from flask_eventstream.event import Event
 from flask_eventstream.log.entries import (
+    CONTROL_CHANNEL,
+    PAGE,
     Entry,
     Kind,
     Missed,
@@ -118,8 +121,11 @@ class LogFile(SqliteFile):
 
     def _is_ready(self) -> bool:
         """True where everything is there already: to open a log waits for no writer."""
-        tables = "SELECT count(*) FROM sqlite_master WHERE name IN ('sse_log', 'sse_epochs')"
-        if self._db.execute(tables).fetchone()[0] != 2:  # noqa: PLR2004  both
+        tables = (
+            "SELECT count(*) FROM sqlite_master"
+            " WHERE name IN ('sse_log', 'sse_epochs', 'sse_records')"
+        )
+        if self._db.execute(tables).fetchone()[0] != 3:  # noqa: PLR2004  all
             return False
         self._trimming = Trimming(self._db, self._clock)
         self._history = History(self._db, self._trimming)
@@ -174,6 +180,27 @@ class LogFile(SqliteFile):
         with self._translating(), self._writing():
             self._append(channel, None, Kind.END)
 
+    def control(self, text: str) -> str:
+        """Append a control entry. Returns its position."""
+        with self._translating(), self._writing():
+            sequence = self._append(CONTROL_CHANNEL, Event(text), Kind.CONTROL)
+        return self._position(sequence)
+
+    def newest(self, channel: str, count: int) -> Sequence[Entry]:
+        """The last entries of a channel that may be read, oldest first; at most a page."""
+        return self._tolerating(lambda: self._newest(channel, min(count, PAGE)))
+
+    def remember(self, name: str, text: str, *, for_s: float) -> None:
+        """Keep a text, and forget some of those whose time is over."""
+        now_ms = self._now_ms()
+        with self._translating(), self._writing():
+            remember(self._db, name, text, now_ms=now_ms, until_ms=now_ms + int(for_s * 1000))
+
+    def recall(self, name: str) -> str | None:
+        """The text of this name."""
+        with self._translating():
+            return recall(self._db, name, now_ms=self._now_ms())
+
     def arrive(self, channels: Sequence[str], after: str | None) -> Standing:
         """How a reader at ``after`` stands to the log."""
         # One statement is a moment by itself.
@@ -224,6 +251,12 @@ class LogFile(SqliteFile):
             more=more,
             ended=ended,
         )
+
+    def _newest(self, channel: str, count: int) -> Sequence[Entry]:
+        with self._reading():
+            self._stand()
+            rows = self._history.newest(channel, count)
+        return [entry for row in rows if (entry := self._entry(row))]
 
     def _news(self, channels: Collection[str], since: int) -> News:
         with self._reading():

@@ -29,6 +29,12 @@ CREATE TABLE IF NOT EXISTS sse_epochs (
     began_ms INTEGER NOT NULL,
     last INTEGER                                 -- its last sequence; NULL: it goes on
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS sse_records (         -- what is remembered beside the log
+    name TEXT PRIMARY KEY,
+    text TEXT NOT NULL,
+    until_ms INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS sse_records_by_end ON sse_records (until_ms);
 CREATE TABLE IF NOT EXISTS sse_log (             -- one row
     one INTEGER PRIMARY KEY CHECK (one = 1),
     epoch TEXT NOT NULL DEFAULT '',              -- the one that goes on
