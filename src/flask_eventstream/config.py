@@ -56,6 +56,12 @@ class Config:
     read are asked again, and load spreads over new workers. 0: never."""
     max_streams: int | None = None
     """``SSE_MAX_STREAMS``. Streams per process. ``None``: what the limit on open files leaves."""
+    max_streams_per_address: int | None = None
+    """``SSE_MAX_STREAMS_PER_ADDRESS``. Streams per process of one client address. ``None``: any
+    number, because all have one address behind a proxy of which the application does not know."""
+    max_streams_per_subject: int = 64
+    """``SSE_MAX_STREAMS_PER_SUBJECT``. Streams per process of one subject: somebody's devices and
+    tabs are a dozen."""
     max_channels: int = 32
     """``SSE_MAX_CHANNELS``. Channels of one stream."""
     publish_timeout_s: float = 5.0
@@ -204,6 +210,14 @@ _READERS: dict[str, tuple[str, Callable[[object], Any]]] = {
     "SSE_MAX_BUFFER_BYTES": ("max_buffer_bytes", _whole(1024, 1024 * 1024 * 1024, "bytes")),
     "SSE_STREAM_LIFETIME_S": ("stream_lifetime_s", _seconds(0, 365 * _DAY_S)),
     "SSE_MAX_STREAMS": ("max_streams", _whole(1, 10_000_000, "streams")),
+    "SSE_MAX_STREAMS_PER_ADDRESS": (
+        "max_streams_per_address",
+        _whole(1, 10_000_000, "streams"),
+    ),
+    "SSE_MAX_STREAMS_PER_SUBJECT": (
+        "max_streams_per_subject",
+        _whole(1, 10_000_000, "streams"),
+    ),
     "SSE_MAX_CHANNELS": ("max_channels", _whole(1, 1000, "channels")),
     "SSE_PUBLISH_TIMEOUT_S": ("publish_timeout_s", _seconds(0.01, 600)),
     "SSE_PUBLIC": ("public", _yes_or_no),

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from flask import Flask, Response, abort
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from flask_eventstream import BrokerUnavailable, EventStream
 from harness.hand_server import HandServer
@@ -232,7 +233,7 @@ def test_an_own_id_may_be_any_text(server: HandServer, events: EventStream) -> N
 
 
 @pytest.mark.parametrize(
-    "header", ["nobody's", "\xff\xfe", "x" * 5000, "aaaaaaaa-99999999999999999999"]
+    "header", ["nobody's", "\xff\xfe", "x" * 2000, "aaaaaaaa-99999999999999999999"]
 )
 def test_an_unknown_id_is_a_reset(server: HandServer, events: EventStream, header: str) -> None:
     """A Last-Event-ID that nobody gave out gives `stream-reset`, then what is there."""
@@ -243,6 +244,63 @@ def test_an_unknown_id_is_a_reset(server: HandServer, events: EventStream, heade
         page.got("old", "new")
 
         assert [event["type"] for event in page.events] == ["stream-reset", "message", "message"]
+
+
+@pytest.mark.parametrize(
+    ("query", "headers", "what"),
+    [
+        ("", {"Last-Event-ID": "x" * 2049}, "Last-Event-ID has 2049 bytes, more than 2048"),
+        ("?x=" + "x" * 36_863, {}, "the query has 36865 bytes, more than 36864"),
+    ],
+)
+def test_what_no_request_needs_is_a_bad_request(
+    app: Flask, query: str, headers: dict[str, str], what: str
+) -> None:
+    """A query or a Last-Event-ID longer than any that is ours gives 400, before it is read."""
+    answer = app.test_client().get(f"/stream{query}", headers=headers)
+
+    assert answer.status_code == 400
+    assert answer.text == f"{what}: no event stream needs that\n"
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_the_longest_request_that_can_be_meant(app: Flask) -> None:
+    """32 channels of 200 bytes, percent-encoded, and an id with a place in each are read."""
+    names = "&".join(f"channel={'%F0%9F%8E%88' * 49}{number:02}" for number in range(32))
+    place = "m.00000000" + "_aaaaaaaa-1000000000000000000" * 32
+    answer = app.test_client().head(f"/stream?{names}", headers={"Last-Event-ID": place})
+
+    assert answer.status_code == 200
+
+
+# ---- addresses
+
+
+@pytest.mark.parametrize(
+    ("environ", "headers", "fixed", "said"),
+    [
+        ({"REMOTE_ADDR": "192.0.2.1"}, {}, False, ""),
+        ({"REMOTE_ADDR": "127.0.0.1"}, {"X-Forwarded-For": "192.0.2.1"}, False, "a proxy's"),
+        ({"REMOTE_ADDR": "127.0.0.1"}, {"X-Forwarded-For": "192.0.2.1"}, True, ""),
+        ({"REMOTE_ADDR": ""}, {}, False, "bounds nothing"),
+    ],
+)
+def test_whose_streams_are_counted(
+    app: Flask,
+    environ: dict[str, str],
+    headers: dict[str, str],
+    fixed: bool,  # noqa: FBT001
+    said: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Where SSE_MAX_STREAMS_PER_ADDRESS counts a proxy, or nobody, the log says so once."""
+    app.config["SSE_MAX_STREAMS_PER_ADDRESS"] = 10
+    if fixed:
+        app.wsgi_app = ProxyFix(app.wsgi_app)  # type: ignore[method-assign]
+    for _ in range(2):
+        app.test_client().head("/stream", environ_overrides=environ, headers=headers)
+
+    assert [said in message for message in caplog.messages] == [True] * bool(said)
 
 
 @pytest.mark.parametrize(

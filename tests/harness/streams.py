@@ -80,6 +80,7 @@ class _Connection:
         headers: Mapping[str, str],
         timeout_s: float,
         content: bytes | None = None,
+        source: str = "",
     ) -> None:
         address = _Address.of(url)
         deadline = Deadline(timeout_s)
@@ -87,7 +88,9 @@ class _Connection:
         self.body = bytearray()
         self.ended = False
         self._url = url
-        self._socket = socket.create_connection((address.host, address.port), timeout=timeout_s)
+        self._socket = socket.create_connection(
+            (address.host, address.port), timeout=timeout_s, source_address=(source, 0)
+        )
         try:
             self._socket.sendall(address.request(headers, content))
             while not self.response.head:
@@ -187,7 +190,8 @@ def _ask(
 class Reader(Leaves):
     """One stream, read by the thread that owns it. A context manager that closes it.
 
-    The response head has been read when the constructor returns, whatever its status.
+    The response head has been read when the constructor returns, whatever its status. `source` is
+    the address to come from: all of 127.0.0.0/8 are this machine.
 
     Attributes:
         status: the status code.
@@ -196,10 +200,14 @@ class Reader(Leaves):
     """
 
     def __init__(
-        self, url: str, headers: Mapping[str, str] | None = None, timeout_s: float = 10
+        self,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float = 10,
+        source: str = "",
     ) -> None:
         asked = {"accept": "text/event-stream", "cache-control": "no-store", **(headers or {})}
-        self._connection = _Connection(url, asked, timeout_s)
+        self._connection = _Connection(url, asked, timeout_s, source=source)
         self._parser = EventStreamParser()
         self._events: deque[Dispatched] = deque()
         response = self._connection.response

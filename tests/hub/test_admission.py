@@ -12,6 +12,9 @@ from flask_eventstream.config import Config
 from flask_eventstream.errors import InvalidChannel
 from flask_eventstream.hub import admission as room
 from flask_eventstream.hub.admission import Admission, Refusal, StreamCount
+from flask_eventstream.hub.request import Reader
+
+NOBODY = Reader()
 
 
 def an_admission(
@@ -67,15 +70,15 @@ def test_a_limit_of_ones_own() -> None:
     """So many streams as SSE_MAX_STREAMS says; one that leaves makes room for another."""
     admission = an_admission(max_streams=2)
 
-    assert [admission.enter() for _ in range(3)] == [
+    assert [admission.enter(NOBODY) for _ in range(3)] == [
         None,
         None,
-        "2 are open, all that SSE_MAX_STREAMS allows: raise it",
+        (Refusal.FULL, "2 are open, all that SSE_MAX_STREAMS allows: raise it"),
     ]
 
-    admission.leave()
+    admission.leave(NOBODY)
 
-    assert admission.enter() is None
+    assert admission.enter(NOBODY) is None
 
 
 def test_descriptors_are_everybodys(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,12 +87,15 @@ def test_descriptors_are_everybodys(monkeypatch: pytest.MonkeyPatch) -> None:
     process = StreamCount()
     one, other = an_admission(process=process), an_admission(process=process)
 
-    assert [one.enter(), other.enter(), one.enter()] == [None, None, None]
-    assert other.enter() == ("3 are open, all that the limit on open files allows: raise ulimit -n")
+    assert [one.enter(NOBODY), other.enter(NOBODY), one.enter(NOBODY)] == [None, None, None]
+    assert other.enter(NOBODY) == (
+        Refusal.FULL,
+        "3 are open, all that the limit on open files allows: raise ulimit -n",
+    )
 
-    one.leave()
+    one.leave(NOBODY)
 
-    assert other.enter() is None
+    assert other.enter(NOBODY) is None
 
 
 def test_there_is_always_room_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,8 +103,8 @@ def test_there_is_always_room_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "open_file_limit", lambda: 20)
     admission = an_admission()
 
-    assert admission.enter() is None
-    assert admission.enter() is not None
+    assert admission.enter(NOBODY) is None
+    assert admission.enter(NOBODY) is not None
 
 
 def test_the_limit_of_this_process_is_asked() -> None:
@@ -150,7 +156,95 @@ def test_descriptors_that_are_left_to_the_server(
     admission = an_admission()
     admission.leave_to_server(server_files)
     entered = 0
-    while admission.enter() is None:
+    while admission.enter(NOBODY) is None:
         entered += 1
 
     assert entered == most
+
+
+def why(admission: Admission, reader: Reader) -> Refusal | None:
+    refused = admission.enter(reader)
+    return refused[0] if refused else None
+
+
+def test_streams_of_one_address() -> None:
+    """An address has so many streams as it may; others are served, and none is put out for it."""
+    admission = an_admission(max_streams_per_address=2)
+    greedy, other = Reader(address="192.0.2.1"), Reader(address="192.0.2.2")
+
+    assert [why(admission, greedy) for _ in range(3)] == [None, None, Refusal.ADDRESS]
+    assert why(admission, other) is None
+
+    admission.leave(greedy)
+
+    assert [why(admission, greedy) for _ in range(2)] == [None, Refusal.ADDRESS]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("2001:db8::1", "2001:db8::ffff:2", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("fe80::1%eth0", "fe80::2%eth0", True),
+        ("192.0.2.1", "::ffff:192.0.2.1", True),
+        ("192.0.2.1", "192.0.2.2", False),
+        ("a-socket", "a-socket", True),
+    ],
+)
+def test_whose_address_it_is(one: str, other: str, same: bool) -> None:  # noqa: FBT001
+    """The addresses of an IPv6 network are one customer's; an IPv4 address has one spelling."""
+    admission = an_admission(max_streams_per_address=1)
+    admission.enter(Reader(address=one))
+
+    assert why(admission, Reader(address=other)) is (Refusal.ADDRESS if same else None)
+
+
+def test_addresses_are_counted_where_they_are_bounded() -> None:
+    """Without a limit, or without an address, any number of streams is let in."""
+    assert not any(an_admission().enter(Reader(address="192.0.2.1")) for _ in range(100))
+
+    bounded = an_admission(max_streams_per_address=1)
+
+    assert not any(bounded.enter(NOBODY) for _ in range(100))
+
+
+def test_streams_of_one_subject() -> None:
+    """A subject has 64 streams unless another number is set; others, and nobody, have theirs."""
+    admission = an_admission()
+    ann = Reader(subject="ann")
+    refused = [why(admission, ann) for _ in range(65)]
+
+    assert refused == [None] * 64 + [Refusal.SUBJECT]
+    assert why(admission, Reader(subject="bob")) is None
+    assert not any(admission.enter(NOBODY) for _ in range(100))
+
+    admission.leave(ann)
+
+    assert why(admission, ann) is None
+
+
+def test_who_left_is_forgotten() -> None:
+    """An address and a subject without streams take no memory."""
+    admission = an_admission(max_streams_per_address=1)
+    for number in range(100):
+        reader = Reader(address=f"192.0.2.{number}", subject=str(number))
+        admission.enter(reader)
+        admission.leave(reader)
+
+    assert not admission._of_address
+    assert not admission._of_subject
+
+
+def test_a_refusal_says_how_to_allow_more_and_not_who_it_was() -> None:
+    """What is logged names the setting, never the address or the subject."""
+    admission = an_admission(max_streams_per_address=1, max_streams_per_subject=1)
+    one = Reader(address="192.0.2.1", subject="ann")
+    admission.enter(one)
+    details = [
+        str(admission.enter(one)),
+        str(admission.enter(Reader(address="192.0.2.9", subject="ann"))),
+    ]
+
+    assert ["SSE_MAX_STREAMS_PER_ADDRESS" in details[0], "ProxyFix" in details[0]] == [True, True]
+    assert "SSE_MAX_STREAMS_PER_SUBJECT" in details[1]
+    assert not any(secret in text for text in details for secret in ("192.0.2", "ann"))

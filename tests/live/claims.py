@@ -24,6 +24,7 @@ __all__ = [
     "assert_leaving_is_noticed",
     "assert_no_chunks_in_http_1_0",
     "assert_noticed_within_a_second",
+    "assert_one_address_has_so_many",
     "assert_session_cookie",
     "assert_streams_beyond_are_sent_away",
     "break_off",
@@ -200,3 +201,30 @@ def assert_streams_beyond_are_sent_away(site: Site, channel: str) -> None:
     assert re.search(
         r"\d+ are open, all that the limit on open files allows: raise ulimit -n", line
     )
+
+
+def assert_one_address_has_so_many(site: Site, channel: str, most: int) -> None:
+    """An address has so many streams, further ones are sent away, and another address is served.
+
+    Who leaves makes room; the log says once how to allow more.
+    """
+    with ExitStack() as stack:
+        readers = [stack.enter_context(site.read(channel)) for _ in range(most)]
+        other = stack.enter_context(site.read(channel, source="127.0.0.2"))
+        for reader in (*readers, other):
+            wait_until(lambda r=reader: r.comments, what="an open stream")  # type: ignore[misc]
+        for _ in range(2):
+            with site.read(channel) as beyond:
+                beyond.wait_end()
+
+                assert beyond.status == 200
+                assert beyond.raw.startswith(b"retry: ")
+        readers.pop().close()
+        site.wait_streams(most)
+        readers.append(stack.enter_context(site.read(channel)))
+        wait_until(lambda: readers[-1].comments, what="another stream")
+        site.publish_through_worker("hello", channel)
+
+        assert [r.next_event()["data"] for r in (*readers, other)] == ["hello"] * (most + 1)
+    assert site.stats()["refused"] == {"address": 2}
+    assert site.server.log().count("SSE_MAX_STREAMS_PER_ADDRESS") == 1

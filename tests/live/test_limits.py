@@ -8,9 +8,13 @@ from contextlib import ExitStack
 import pytest
 
 from harness.servers import KINDS
-from harness.streams import Reader, get, post
+from harness.streams import Crowd, Reader, get, post
 from harness.waiting import wait_until
-from live.claims import OPEN_FILES, assert_streams_beyond_are_sent_away
+from live.claims import (
+    OPEN_FILES,
+    assert_one_address_has_so_many,
+    assert_streams_beyond_are_sent_away,
+)
 from live.site import HOLDS_THREADS, Site
 
 Launch = Callable[..., Site]
@@ -119,3 +123,39 @@ def test_long_names_fit_into_gunicorns_request_line(launch: Launch) -> None:
         assert reader.status == 200
     with site.read(*names) as reader:
         assert reader.status == 414
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_streams_of_one_address(kind: str, launch: Launch, channel: str) -> None:
+    """An address has so many streams as it may, and another address is served."""
+    site = launch(kind, SSE_MAX_STREAMS_PER_ADDRESS=2)
+    assert_one_address_has_so_many(site, channel, 2)
+
+
+def test_streams_of_one_address_that_hold_threads(launch: Launch, channel: str) -> None:
+    """The same where each stream holds a thread."""
+    site = launch(
+        "gunicorn-gthread",
+        options=EIGHT_THREADS,
+        SSE_HANDOFF="off",
+        SSE_HEARTBEAT_S=0.1,
+        SSE_MAX_STREAMS_PER_ADDRESS=2,
+    )
+    assert_one_address_has_so_many(site, channel, 2)
+
+
+def test_ten_thousand_streams_of_one_address(launch: Launch, channel: str) -> None:
+    """Of 10,000 streams of one address 20 stay, the others shall come back; others are served."""
+    site = launch("gunicorn-sync", SSE_MAX_STREAMS_PER_ADDRESS=20)
+    with Crowd(site.stream_url(channel), 10_000) as crowd:
+        crowd.wait_opened(100, within_s=60)
+        with site.read(channel, source="127.0.0.2") as other:
+            wait_until(lambda: other.comments, what="an open stream")
+            crowd.wait_ended(9_980, within_s=100)
+            site.publisher.publish("hello", channel=channel)
+
+            assert other.next_event()["data"] == "hello"
+            assert crowd.refused == {}
+            assert site.stats()["streams"] == 21
+            assert site.stats()["refused"] == {"address": 9_980}
+    assert site.server.log().count("SSE_MAX_STREAMS_PER_ADDRESS") == 1

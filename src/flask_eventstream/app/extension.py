@@ -6,17 +6,31 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, TypeVar
 
-from flask import Blueprint, Flask, Request, Response, current_app, has_app_context, request
+from flask import (
+    Blueprint,
+    Flask,
+    Request,
+    Response,
+    current_app,
+    has_app_context,
+    has_request_context,
+    request,
+)
 from flask.json import dumps
 
 from flask_eventstream.app.guards import Guard, Guards, ask
 from flask_eventstream.app.registry import registry_of, say_once
 from flask_eventstream.app.settings import check_settings, state_of
-from flask_eventstream.app.views import event_stream, keep_out_of_caches, open_stream
+from flask_eventstream.app.views import (
+    address_of,
+    event_stream,
+    keep_out_of_caches,
+    open_stream,
+)
 from flask_eventstream.config import Config
 from flask_eventstream.event import Event, Name, use_json_dumps
 from flask_eventstream.hub.hub import Stats
-from flask_eventstream.hub.request import StreamRequest
+from flask_eventstream.hub.request import Reader, StreamRequest
 from flask_eventstream.publisher import checked_items, make_event
 from flask_eventstream.servers.pump import check_source, is_framed
 from flask_eventstream.servers.wsgi.response import Opening
@@ -259,7 +273,10 @@ class EventStream(Blueprint):
                 )
             return _event(app, item)
 
-        asked = StreamRequest(lifetime_s=state.config.stream_lifetime_s)
+        address = address_of(app, state, _request()) if has_request_context() else None
+        asked = StreamRequest(
+            lifetime_s=state.config.stream_lifetime_s, reader=Reader(address=address)
+        )
         return event_stream(app, Opening(state, asked, source=iterable, to_event=to_event))
 
     def stats(self) -> Stats:

@@ -7,6 +7,7 @@ good, and clients that are sent away together must not come back together.
 from __future__ import annotations
 
 import enum
+import ipaddress
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ from collections.abc import Callable, Mapping
 from flask_eventstream.config import Config
 from flask_eventstream.errors import InvalidChannel
 from flask_eventstream.event import COMMENT, encode_retry
+from flask_eventstream.hub.request import Reader
 from flask_eventstream.process import Lock, in_forked_child, open_file_limit
 
 __all__ = ["IN_THIS_PROCESS", "Admission", "Refusal", "Refused", "StreamCount"]
@@ -32,12 +34,19 @@ _ONE_THREAD_IN = 2
 #: listening by then.
 _LEAST_RETRY_MS = 100
 
+#: Of an IPv6 address, the bits that a provider gives to one customer, who chooses the others.
+_IPV6_CUSTOMER_BITS = 64
+
 
 class Refusal(enum.Enum):
     """Why a reader is sent away. The same word stands in statistics and documentation."""
 
     FULL = "full"
     """This process holds as many streams as it may."""
+    ADDRESS = "address"
+    """Its address has as many streams in this process as one may."""
+    SUBJECT = "subject"
+    """Its subject has as many streams in this process as one may."""
     NO_THREAD = "no-thread"
     """No thread can be spared to hold a stream, or to run the hub."""
     NO_DESCRIPTOR = "no-descriptor"
@@ -99,6 +108,8 @@ class Admission:
         self._random = random
         self._process = process
         self._streams = 0
+        self._of_address: Counter[str] = Counter()
+        self._of_subject: Counter[str] = Counter()
         self._held_threads = 0
         self._freed: list[None] = []
         self._server_files = 0
@@ -122,24 +133,49 @@ class Admission:
             why = f"more than {most} in one stream: see SSE_MAX_CHANNELS"
             raise _TooManyChannels(channels, why)
 
-    def enter(self) -> str | None:
-        """Count a stream in; where there is no room, say why instead, and the remedy."""
+    def enter(self, reader: Reader) -> tuple[Refusal, str] | None:
+        """Count a reader's stream in; where there is no room, say why instead, and the remedy."""
         with self._process.lock:
             full = self._why_full()
-            if full is None:
-                self._streams += 1
-                self._process.streams += 1
-        return full
+            if full is not None:
+                return Refusal.FULL, full
+            address, subject = self._counted(reader)
+            most = self._config.max_streams_per_address
+            if address and most and self._of_address[address] >= most:
+                return Refusal.ADDRESS, (
+                    f"its address has {most} here, all that SSE_MAX_STREAMS_PER_ADDRESS allows:"
+                    " raise it; if that is your proxy's address, add werkzeug's ProxyFix"
+                )
+            most = self._config.max_streams_per_subject
+            if subject and self._of_subject[subject] >= most:
+                return Refusal.SUBJECT, (
+                    f"its subject has {most} here, all that SSE_MAX_STREAMS_PER_SUBJECT allows:"
+                    " raise it, or let the pages close what they do not read"
+                )
+            self._count(reader, 1)
+            return None
 
     def leave_to_server(self, files: int) -> None:
         """Leave so many descriptors to the server's own connections, of which it spoke."""
         self._server_files = files + _RESERVED_FILES
 
-    def leave(self) -> None:
+    def leave(self, reader: Reader) -> None:
         """A stream that was counted in is gone."""
         with self._process.lock:
-            self._streams -= 1
-            self._process.streams -= 1
+            self._count(reader, -1)
+
+    def _count(self, reader: Reader, streams: int) -> None:
+        self._streams += streams
+        self._process.streams += streams
+        address, subject = self._counted(reader)
+        _add(self._of_address, address, streams)
+        _add(self._of_subject, subject, streams)
+
+    def _counted(self, reader: Reader) -> tuple[str | None, str | None]:
+        """What the reader's stream counts for; an address only where somebody asks for it."""
+        bounded = self._config.max_streams_per_address is not None
+        address = _customer_of(reader.address) if bounded and reader.address else None
+        return address, reader.subject
 
     def _why_full(self) -> str | None:
         most = self._config.max_streams
@@ -204,6 +240,28 @@ class Admission:
         """In a forked child: the parent's streams are not its own, and hold none of its threads."""
         self._lock = Lock()
         self._streams = 0
+        self._of_address = Counter()
+        self._of_subject = Counter()
         self._held_threads = 0
         self._freed = []
         self._refused = Counter()
+
+
+def _add(counts: Counter[str], key: str | None, number: int) -> None:
+    if key:
+        counts[key] += number
+        if not counts[key]:
+            del counts[key]  # or every key that ever came would stay
+
+
+def _customer_of(address: str) -> str:
+    """Whom an address belongs to: itself, or its IPv6 network, of which one machine has all."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if parsed.version == 4:  # noqa: PLR2004
+        return str(parsed)
+    if parsed.ipv4_mapped is not None:  # a server that listens on both
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.ip_network((parsed, _IPV6_CUSTOMER_BITS), strict=False))

@@ -157,8 +157,8 @@ class Hub:
         why = None
         if self._stopping:
             why, detail = Refusal.STOPPING, "the application is going down"
-        elif full := self._admission.enter():
-            why, detail = Refusal.FULL, full
+        elif full := self._admission.enter(stream.reader):
+            why, detail = full
         if why is None:
             return b""
         self._sent_away.add(stream)
@@ -222,7 +222,7 @@ class Hub:
         if stream in self._sent_away:
             self._sent_away.remove(stream)
         else:
-            self._admission.leave()
+            self._admission.leave(stream.reader)
         reason = stream.reason or EndReason.LOST
         self._ended[reason.value] += 1
         self._released(stream.fd)

@@ -37,6 +37,8 @@ class Reader:
     """Whom the application took it for."""
     grant: str | None = field(default=None, repr=False)
     """What it may read, as it was signed."""
+    address: str | None = None
+    """The client's, as the application sees it: behind a proxy, what ProxyFix makes of it."""
     expires_at: float | None = None
     """When its right to read ends, in seconds since 1970."""
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.asgi_servers import ASGI_KINDS
 from harness.certificate import make_certificate
 from harness.curl import Curl
 from harness.process import is_alive
@@ -17,7 +18,11 @@ from harness.servers import serve
 from harness.streams import Reader, allow_descriptors, get, post
 from harness.waiting import wait_until
 from live.asgi.asgi_site import APPS
-from live.claims import OPEN_FILES, assert_streams_beyond_are_sent_away
+from live.claims import (
+    OPEN_FILES,
+    assert_one_address_has_so_many,
+    assert_streams_beyond_are_sent_away,
+)
 from live.returning import in_traffic
 from live.site import Site
 
@@ -95,6 +100,13 @@ def test_more_streams_than_descriptors(launch: Launch, channel: str) -> None:
     """Streams for which no descriptor is left are sent away with 200; the server stays calm."""
     site = launch("uvicorn", OPEN_FILES=OPEN_FILES, SSE_HEARTBEAT_S=0.4)
     assert_streams_beyond_are_sent_away(site, channel)
+
+
+@pytest.mark.parametrize("kind", ASGI_KINDS)
+def test_streams_of_one_address(kind: str, launch: Launch, channel: str) -> None:
+    """An address has so many streams as it may, and another address is served."""
+    site = launch(kind, SSE_MAX_STREAMS_PER_ADDRESS=2)
+    assert_one_address_has_so_many(site, channel, 2)
 
 
 def test_streams_over_tls_of_uvicorn(tmp_path: Path, launch: Launch, channel: str) -> None:
