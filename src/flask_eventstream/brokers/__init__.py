@@ -107,7 +107,9 @@ def _path(url: str, rest: str, key: str) -> Path:
         why = f"needs SQLite {oldest}, and this Python has {have}: use another Python, or Redis"
     else:
         return Path(path)
-    raise InvalidConfig([f"{key} is {url!r}, which {why}"])
+    # One that names no file may be another's, with a password.
+    shown = url if rest.startswith("/") else shown_url(url)
+    raise InvalidConfig([f"{key} is {shown!r}, which {why}"])
 
 
 def _meant(text: str) -> str:
