@@ -242,7 +242,7 @@ def test_a_lost_connection_is_a_failure_on_uvloop(server: RedisServer) -> None:
         for connection in connections:
             connection._writer.transport.abort()
             # redis-py looked just before it was reset.
-            connection.can_read = _says_no
+            connection.can_read = connection.can_read_destructive = _says_no
         await asyncio.sleep(0.1)
         for send in (lambda: session.send("PING"), reader.begin):
             try:
