@@ -27,6 +27,7 @@ from flask_eventstream import (
     sse,
 )
 from flask_eventstream.app.settings import state_of
+from flask_eventstream.brokers.memory import MemoryBroker
 from flask_eventstream.hub.hub import Stats
 from harness.hand_server import HandServer, Page
 
@@ -665,6 +666,15 @@ def test_an_unknown_broker_is_a_mistake(url: str) -> None:
     """A URL that names no broker raises, with the key and the URL."""
     with pytest.raises(InvalidConfig, match=f"SSE_BROKER_URL is '{url}'"):
         EventStream(an_app(SSE_BROKER_URL=url))
+
+
+def test_registration_makes_no_broker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A factory that makes many applications leaves nothing of a broker behind."""
+    made: list[object] = []
+    monkeypatch.setattr(MemoryBroker, "__init__", lambda broker, *_, **__: made.append(broker))
+    an_app().register_blueprint(EventStream())
+
+    assert made == []
 
 
 def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:

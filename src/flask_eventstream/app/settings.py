@@ -9,7 +9,7 @@ from typing import Any
 from flask import Flask
 
 from flask_eventstream.app.registry import registry_of, say_once
-from flask_eventstream.brokers import Broker
+from flask_eventstream.brokers import find_broker
 from flask_eventstream.config import URL_KEYS, Config, unread_keys
 from flask_eventstream.state import AppState, make_broker
 
@@ -23,7 +23,7 @@ def check_settings(app: Flask) -> None:
     """Find mistakes at registration; what is set later is read at the first use."""
     config = Config.from_mapping(app.config)
     if config.broker_url is not None:
-        _make_broker(app, config)  # opens nothing
+        find_broker(config.broker_url, key=config.broker_key)
     for warning in unread_keys(app.config):
         say_once(app, warning)
 
@@ -48,7 +48,11 @@ def _make_state(app: Flask, stream: Any) -> AppState:
     for warning in unread_keys(app.config):
         say_once(app, warning)
     # One log for all EventStreams of an application, also in memory.
-    broker = registry_of(app).brokers.setdefault(config, _make_broker(app, config))
+    brokers = registry_of(app).brokers
+    broker = brokers.get(config)
+    if broker is None:
+        made = make_broker(config, folder=Path(app.instance_path), name=app.name)
+        broker = brokers.setdefault(config, made)
     if config.broker_url is None:
         for key in (key for key in URL_KEYS if key in app.config):
             text = "%s is %r, so events are kept in %s, which this machine alone can read"
@@ -63,7 +67,3 @@ def _make_state(app: Flask, stream: Any) -> AppState:
                 broker.url,
             )
     return AppState(config, broker)
-
-
-def _make_broker(app: Flask, config: Config) -> Broker:
-    return make_broker(config, folder=Path(app.instance_path), name=app.name)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from flask_eventstream.brokers.address import shown_url
 from flask_eventstream.brokers.broker import (
@@ -48,9 +49,18 @@ __all__ = [
     "HasRecords",
     "Inbox",
     "Listener",
+    "MakeBroker",
     "broker_from_url",
     "check_channel",
+    "find_broker",
 ]
+
+
+class MakeBroker(Protocol):
+    """Makes a broker that a URL names; the arguments are those of `broker_from_url`."""
+
+    def __call__(self, *, retention: Retention | None, timeout_s: float) -> Broker:
+        """Opens nothing yet."""
 
 
 def broker_from_url(
@@ -69,17 +79,26 @@ def broker_from_url(
     Raises:
         InvalidConfig: No broker is known by this URL.
     """
+    return find_broker(url, key=key)(retention=retention, timeout_s=timeout_s)
+
+
+def find_broker(url: str, *, key: str) -> MakeBroker:
+    """What makes the broker that ``url`` names. Makes nothing itself, so it is a check, too.
+
+    Raises:
+        InvalidConfig: No broker is known by this URL.
+    """
     scheme, separator, rest = url.partition("://")
     if scheme == "sqlite":
-        return SqliteBroker(_path(url, rest, key), retention=retention, timeout_s=timeout_s)
+        return partial(SqliteBroker, _path(url, rest, key))
     if not separator:
         why = f"is no URL: write {_meant(url)}"
     elif scheme == "memory":
         if not rest:
-            return MemoryBroker(url, retention=retention)
+            return lambda *, retention, timeout_s: MemoryBroker(url, retention=retention)  # noqa: ARG005
         why = "names the memory of this process: write memory:// and nothing behind it"
     elif scheme in _REDIS_SCHEMES:
-        return _redis_broker(url, retention=retention, timeout_s=timeout_s, key=key)
+        return _find_redis(url, key=key)
     else:
         known = ", ".join(f"{name}://" for name in ("sqlite", *_REDIS_SCHEMES, "memory"))
         problem = f"{key} is {shown_url(url)!r}: no broker for {scheme}://, there are {known}"
@@ -120,10 +139,8 @@ def _meant(text: str) -> str:
     return "sqlite:///path, redis://host or memory://"
 
 
-def _redis_broker(url: str, *, retention: Retention | None, timeout_s: float, key: str) -> Broker:
+def _find_redis(url: str, *, key: str) -> MakeBroker:
     if _redis is None:
         problem = f"{key} names a Redis server: pip install 'flask-eventstream[redis]'"
         raise InvalidConfig([problem])
-    where = _RedisUrl.parse(url, key=key)
-    broker: Broker = _redis.RedisBroker(where, retention=retention, timeout_s=timeout_s)
-    return broker
+    return partial(_redis.RedisBroker, _RedisUrl.parse(url, key=key))
