@@ -66,6 +66,20 @@ def test_threads_are_counted_together() -> None:
     assert granted.count(True) == 4
 
 
+def test_applications_share_the_threads() -> None:
+    """Two applications of one process have half of its threads together, and not half each."""
+    process = StreamCount()
+    one, other = an_admission(process=process), an_admission(process=process)
+
+    assert all(admission.hold_thread(8) for admission in (one, other, one, other))
+    assert not one.hold_thread(8)
+    assert not other.hold_thread(8)
+
+    one.free_thread()
+
+    assert other.hold_thread(8)
+
+
 def test_a_limit_of_ones_own() -> None:
     """So many streams as SSE_MAX_STREAMS says; one that leaves makes room for another."""
     admission = an_admission(max_streams=2)

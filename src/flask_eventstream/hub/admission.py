@@ -65,15 +65,18 @@ class Refused(RuntimeError):
 
 
 class StreamCount:
-    """How many streams a process has, of all its applications: descriptors are everybody's."""
+    """What streams have of a process, of all its applications: descriptors, and threads."""
 
     def __init__(self) -> None:
-        self.streams = 0
-        self.lock = Lock()
+        self._begin_anew()
         in_forked_child(self._begin_anew)
 
     def _begin_anew(self) -> None:
+        """At the beginning, and in a forked child, which has none of its parent's threads."""
         self.streams = 0
+        self.held_threads = 0
+        self.freed: list[None] = []
+        """One for each thread that is free again and not yet subtracted."""
         self.lock = Lock()
 
 
@@ -110,8 +113,6 @@ class Admission:
         self._streams = 0
         self._of_address: Counter[str] = Counter()
         self._of_subject: Counter[str] = Counter()
-        self._held_threads = 0
-        self._freed: list[None] = []
         self._server_files = 0
         self._refused: Counter[str] = Counter()
         self._lock = Lock()
@@ -194,6 +195,8 @@ class Admission:
     def hold_thread(self, threads: int | None) -> bool:
         """Count a stream that holds a thread; False where none can be spared.
 
+        The threads are the process's: two applications have no more of them than one.
+
         Args:
             threads: How many the server has; ``None`` where it does not say. Then one stream must
                 do, unless somebody who knows set SSE_MAX_STREAMS.
@@ -201,18 +204,20 @@ class Admission:
         # A server with one thread can spare none, and no stream at all would be worse: it gets
         # one, and a short life (see servers/wsgi).
         limit = threads // _ONE_THREAD_IN if threads is not None else self._config.max_streams
-        with self._lock:
-            while self._freed:
-                self._freed.pop()
-                self._held_threads -= 1
-            if self._held_threads >= max(limit or 0, 1):
+        process = self._process
+        with process.lock:
+            while process.freed:
+                process.freed.pop()
+                # Not below none: in a forked child, the parent's bodies are forgotten one by one.
+                process.held_threads = max(process.held_threads - 1, 0)
+            if process.held_threads >= max(limit or 0, 1):
                 return False
-            self._held_threads += 1
+            process.held_threads += 1
             return True
 
     def free_thread(self) -> None:
         """The stream that held a thread is over. Takes no lock: a destructor may call it."""
-        self._freed.append(None)
+        self._process.freed.append(None)
 
     def refuse(self, why: Refusal, detail: str) -> bytes:
         """Count a reader who is sent away, and say so once. Returns what it gets, after its head.
@@ -237,13 +242,11 @@ class Admission:
         return int(_LEAST_RETRY_MS + self._config.retry_ms * self._random())
 
     def _begin_anew(self) -> None:
-        """In a forked child: the parent's streams are not its own, and hold none of its threads."""
+        """In a forked child: the parent's streams are not its own."""
         self._lock = Lock()
         self._streams = 0
         self._of_address = Counter()
         self._of_subject = Counter()
-        self._held_threads = 0
-        self._freed = []
         self._refused = Counter()
 
 

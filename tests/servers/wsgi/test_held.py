@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from flask_eventstream.config import Config
-from flask_eventstream.hub.admission import Admission
+from flask_eventstream.hub.admission import Admission, StreamCount
 from flask_eventstream.servers.wsgi.held import Held
 
 
 @pytest.fixture
 def admission() -> Admission:
     """Counts for a server with one thread."""
-    return Admission(Config(), random=lambda: 0.5)
+    return Admission(Config(), random=lambda: 0.5, process=StreamCount())
 
 
 def a_held(admission: Admission) -> Any:

@@ -25,7 +25,7 @@ from flask import (
 )
 
 from flask_eventstream import Event, EventStream
-from flask_eventstream.hub.admission import Refusal, Refused
+from flask_eventstream.hub.admission import IN_THIS_PROCESS, Refusal, Refused
 from flask_eventstream.hub.adoption import Adoption
 from flask_eventstream.servers import pump
 from flask_eventstream.servers.wsgi import response as wsgi
@@ -38,6 +38,13 @@ PREAMBLE = b"retry: 3000\n:\n"
 SENT_AWAY = re.compile(rb"retry: ([0-9]+)\n:\n")
 SENT_AWAY_MS = range(100, 3101)
 ROUNDS = 50
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_held() -> None:
+    """Threads are the process's: what an earlier test left open holds none of this one's."""
+    IN_THIS_PROCESS.held_threads = 0
+    IN_THIS_PROCESS.freed.clear()
 
 
 @pytest.fixture
