@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -126,7 +129,7 @@ def test_an_applications_streams_can_be_ended(run: HubThread, other: HubThread) 
     wait_until(lambda: state.stats().streams == 2, what="two streams")
     wait_until(lambda: all(map(has_opened, clients)), what="both to be open")
 
-    assert state.end_streams(1)
+    assert state.shut_down(1)
     assert state.stats().ended == {"shutdown": 2}
     assert neighbour.stats().streams == 1
 
@@ -134,6 +137,44 @@ def test_an_applications_streams_can_be_ended(run: HubThread, other: HubThread) 
     wait_until(lambda: has_opened(late), what="a later stream")
     for client in (*clients, kept, late):
         client.close()
+
+
+class Noting(MemoryBroker):
+    """Tells when it is closed."""
+
+    def close(self) -> None:
+        print("closed", flush=True)
+
+
+@pytest.fixture
+def noting() -> AppState:
+    return AppState(Config(), Noting("memory://", retention=None))
+
+
+def test_a_shutdown_closes_the_broker(noting: AppState, capsys: pytest.CaptureFixture[str]) -> None:
+    """Who shuts an application down frees what its broker holds."""
+    assert noting.shut_down(1)
+    assert capsys.readouterr().out == "closed\n"
+
+
+def test_the_end_of_a_process_closes_brokers() -> None:
+    """A process that ends by itself closes the brokers of its applications."""
+    lines = (
+        "from test_state import AppState, Config, Noting",
+        'state = AppState(Config(), Noting("memory://", retention=None))',
+        'print("the last line")',
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+
+    # Exit hooks run before and after pool threads are waited for.
+    assert done.stdout.splitlines()[:2] == ["the last line", "closed"]
 
 
 def has_opened(client: Client) -> bool:

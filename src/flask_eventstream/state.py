@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import re
+import weakref
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from flask_eventstream.hub.callbacks import CloseCallbacks
 from flask_eventstream.hub.home import HOMES
 from flask_eventstream.hub.hub import Stats, sum_stats
 from flask_eventstream.hub.observer import Observer
+from flask_eventstream.process import at_exit
 from flask_eventstream.publisher import Publisher
 
 __all__ = ["SLOT", "AppState", "Slot", "make_broker"]
@@ -57,6 +59,7 @@ class AppState:
         self.admission = Admission(config, random=random.random)
         self.callbacks = CloseCallbacks()
         self._said: set[str] = set()
+        _ENDS.add(self)
 
     @property
     def observer(self) -> Observer:
@@ -68,9 +71,13 @@ class AppState:
         hubs = HOMES.hubs_of(self)
         return sum_stats((hub.stats() for hub in hubs), self.admission.refused)
 
-    def end_streams(self, within_s: float) -> bool:
-        """End all streams of this process now. Blocks; False where the time did not do."""
+    def shut_down(self, within_s: float) -> bool:
+        """End all streams of this process, and free what publishing holds: who goes on opens anew.
+
+        Blocks; False where the time did not do.
+        """
         ended = [home.end_streams(self, within_s) for home in HOMES.all()]
+        self.broker.close()
         return all(ended)
 
     def say_once(self, text: str, *details: object) -> None:
@@ -78,6 +85,25 @@ class AppState:
         if text not in self._said:
             self._said.add(text)
             _LOGGER.warning(text, *details)
+
+
+class _Ends:
+    """Closes the brokers of a process at its end: a server sees its clients leave, not vanish."""
+
+    def __init__(self) -> None:
+        self._states: weakref.WeakSet[AppState] = weakref.WeakSet()
+        at_exit(self._close)
+
+    def add(self, state: AppState) -> None:
+        """A state that lives now."""
+        self._states.add(state)
+
+    def _close(self) -> None:
+        for state in tuple(self._states):
+            state.broker.close()
+
+
+_ENDS = _Ends()
 
 
 def make_broker(config: Config, *, folder: Path, name: str) -> Broker:

@@ -286,6 +286,8 @@ class EventStream(Blueprint):
     def shutdown(self, within_s: float = 1.0) -> bool:
         """End all streams of this application in this process, as at the process's end.
 
+        Its broker's connections are closed, too; the next publish opens others.
+
         For tests that stop a server of their own (``make_server().shutdown()``). A stream that is
         opened afterwards is served again. Blocks the calling thread for ``within_s`` seconds, and
         as much again, at the most; not to be called on an ASGI server's loop.
@@ -293,7 +295,7 @@ class EventStream(Blueprint):
         Returns:
             True where all of them were ended, False where the time did not do.
         """
-        return self._state().end_streams(within_s)
+        return self._state().shut_down(within_s)
 
     def _state(self, app: Flask | None = None) -> AppState:
         app = app or self._app()

@@ -28,6 +28,7 @@ from flask_eventstream.errors import BrokerUnavailable, InvalidChannel
 from flask_eventstream.event import Event
 from flask_eventstream.log.entries import CONTROL_CHANNEL, Kind, Retention
 from flask_eventstream.log.position import Position
+from flask_eventstream.publisher import Publisher
 from harness.redis_server import Proxy, RedisServer, run_proxy, run_redis
 from harness.stage import has_ended
 from harness.waiting import wait_until
@@ -357,6 +358,14 @@ def test_publishing_opens_no_connection(server: RedisServer, redis_broker: Broke
         redis_broker.end("b")
 
         assert client.info("stats")["total_connections_received"] == before
+
+
+def test_a_dropped_publisher_gives_its_connection_back(server: RedisServer) -> None:
+    """A publisher that was made for one event and never closed leaves nothing open."""
+    for _ in range(3):
+        Publisher(server.url).publish("x", channel="a")
+
+    wait_until(lambda: server.clients("normal") == [], what="no client")
 
 
 def test_a_forked_child_has_connections_of_its_own(server: RedisServer) -> None:

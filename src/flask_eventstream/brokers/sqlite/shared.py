@@ -14,6 +14,9 @@ __all__ = ["SharedLog"]
 
 _Result = TypeVar("_Result")
 
+#: Seconds for which `SharedLog.close` waits for other threads.
+_CLOSE_S = 1.0
+
 
 class SharedLog:
     """Opened when it is needed, and again when the file was replaced. Any thread.
@@ -63,9 +66,16 @@ class SharedLog:
             self._lock.release()
 
     def close(self) -> None:
-        """Close the connection; the next use opens another."""
-        with self._lock:
-            self._drop()
+        """Close the connection; the next use opens another.
+
+        Where another thread has it for a second more, it stays that thread's: the end of a process
+        must not wait for a disk.
+        """
+        if self._lock.acquire(timeout=_CLOSE_S):
+            try:
+                self._drop()
+            finally:
+                self._lock.release()
 
     def let_go(self, *, within_s: float) -> None:
         """Before a fork: close the connection, and open none until `go_on`."""
