@@ -114,6 +114,43 @@ def test_one_invalid_event_stops_all(
     assert published(broker, start) == []
 
 
+def test_one_event_to_many_channels(publisher: Publisher, broker: MemoryBroker, start: str) -> None:
+    """`publish_to` gives each channel the event, once, and its id there by the channel's name."""
+    ids = publisher.publish_to(["sse", 7, b"b", "sse"], {"a": 1}, type="t", retry=5)
+
+    assert list(ids) == ["sse", "7", "b"]
+    assert published(broker, start) == [Event('{"a": 1}', "t", None, 5)]
+    assert broker.read(["7"], start).entries[0].position == ids["7"]
+    assert broker.read(["b"], start).entries[0].position == ids["b"]
+
+
+def test_no_channel_at_all(publisher: Publisher) -> None:
+    """`publish_to` of no channel publishes nothing."""
+    assert publisher.publish_to([], "x") == {}
+    assert publisher.publish_to((name for name in ()), "x") == {}
+
+
+@pytest.mark.parametrize(
+    ("channels", "data", "why"),
+    [
+        (["sse", ""], "x", "is empty"),
+        (["sse", "__x"], "x", "two underscores"),
+        ("sse", "x", "is one channel, and publish_to takes several"),
+        (b"sse", "x", "is one channel, and publish_to takes several"),
+        (["sse"], b"bytes", "is bytes"),
+        (["sse"], "x" * 11, "more than the limit"),
+    ],
+)
+def test_publish_to_is_checked_first(
+    publisher: Publisher, broker: MemoryBroker, start: str, channels: Any, data: Any, why: str
+) -> None:
+    """Where a name or the event is wrong, no channel has it."""
+    with pytest.raises((InvalidEvent, InvalidChannel), match=why):
+        publisher.publish_to(channels, data)
+
+    assert published(broker, start) == []
+
+
 @pytest.mark.parametrize("data", ["x" * 10, "żżżżż"])
 def test_the_largest_event_is_published(publisher: Publisher, data: str) -> None:
     """Data of exactly the limit's size is published."""

@@ -411,6 +411,18 @@ def test_publish_many_keeps_the_order() -> None:
         assert [event["id"] for event in page.events] == ids
 
 
+def test_publish_to_reaches_each_channel() -> None:
+    """One call gives many channels an event, made JSON once by the application's provider."""
+    app = an_app()
+    events = EventStream(app)
+    with reading(app) as page:
+        ids = events.publish_to(["other", "sse", "other"], {"b": 1}, type="t")
+        page.got('{"b": 1}')
+
+        assert list(ids) == ["other", "sse"]
+        assert page.events[0]["id"] == ids["sse"]
+
+
 def test_publish_many_is_checked_first() -> None:
     """Where one of several can't be sent, none is published."""
     app = an_app()

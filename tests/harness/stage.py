@@ -103,6 +103,9 @@ class Log:
     def publish_many(self, channel: str, events: Sequence[Event]) -> list[str]:
         return self.memory.publish_many(channel, events)
 
+    def publish_to(self, channels: Sequence[str], event: Event) -> list[str]:
+        return self.memory.publish_to(channels, event)
+
     def end(self, channel: str) -> None:
         self.memory.end(channel)
 

@@ -96,6 +96,17 @@ class Broker(Protocol):
             BrokerUnavailable: Not all were appended; perhaps some were.
         """
 
+    def publish_to(self, channels: Sequence[str], event: Event) -> list[str]:
+        """Append one event to each of these channels, cheaper than one by one. Returns its ids.
+
+        Args:
+            channels: Each once.
+            event: The same for all of them.
+
+        Raises:
+            BrokerUnavailable: Not all have it; perhaps some have.
+        """
+
     def end(self, channel: str) -> None:
         """Append the channel's end. An event published later opens the channel again.
 

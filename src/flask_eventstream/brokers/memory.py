@@ -113,6 +113,10 @@ class MemoryBroker:
         """Append all of them."""
         return [self._append(channel, event, Kind.EVENT) for event in events]
 
+    def publish_to(self, channels: Sequence[str], event: Event) -> list[str]:
+        """Append it to all of them."""
+        return [self._append(channel, event, Kind.EVENT) for channel in channels]
+
     def end(self, channel: str) -> None:
         """Append the channel's end."""
         self._append(channel, None, Kind.END)

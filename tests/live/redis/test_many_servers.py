@@ -122,6 +122,30 @@ def test_a_slot_moves_in_mid_traffic(cluster: Cluster, start_hub: StartHub) -> N
         flowing.finish()
 
 
+def test_one_event_to_channels_of_all_nodes(cluster: Cluster) -> None:
+    """`publish_to` gives each channel of a cluster the event once, also while slots move."""
+    broker = broker_from_url(cluster.url, retention=None, timeout_s=20)
+    names = [f"to-{number}" for number in range(150)]
+    events = 12
+
+    found = []
+    for number in range(events):
+        if number in (4, 8):
+            cluster.move("to-7")
+        if number == 6:
+            cluster.home_of("to-9").ask("SCRIPT", "FLUSH")
+        found.append(broker.publish_to(names, Event(str(number))))
+
+    assert len({cluster.home_of(name).port for name in names}) > 1
+    for place, name in enumerate(names):
+        with cluster.home_of(name).admin as client:
+            logged = [
+                row_id.partition("-")[0] for row_id, _ in client.xrange(f"sse:events:{{{name}}}")
+            ]
+        assert logged == [ids[place].partition("-")[2] for ids in found]
+    broker.close()
+
+
 def test_many_events_while_their_slot_moves(cluster: Cluster) -> None:
     """Each event of `publish_many` is in the log once, in order, whatever its node says meanwhile.
 

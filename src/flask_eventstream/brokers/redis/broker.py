@@ -105,6 +105,27 @@ class RedisBroker:
             raise
         return [event.id or position for event, position in zip(events, positions, strict=True)]
 
+    def publish_to(self, channels: Sequence[str], event: Event) -> list[str]:
+        """Append it to all of them, in few round trips, each for ``timeout_s`` at the most.
+
+        Raises:
+            BrokerUnavailable: Says how many channels have it; the others have not, or it is not
+                known.
+        """
+        self._check(channels)
+        body = encode_body(event)
+        positions: dict[str, str] = {}
+        most = max(1, min(_BATCH, _BATCH_CHARACTERS // len(body)))
+        try:
+            for start in range(0, len(channels), most):
+                self._writer.append_to(channels[start : start + most], body, into=positions)
+        except BrokerUnavailable as error:
+            if len(channels) > 1:
+                some = "some of the rest may have" if error.in_doubt else "the rest have not"
+                error.fate = f"{len(positions)} of {len(channels)} channels have the event, {some}"
+            raise
+        return [event.id or positions[channel] for channel in channels]
+
     def end(self, channel: str) -> None:
         """Append and publish the channel's end."""
         self._check([channel])
@@ -128,7 +149,7 @@ class RedisBroker:
     def newest(self, channel: str, count: int) -> Sequence[Entry]:
         """The last entries of a channel. One round trip."""
         self._check([channel])
-        keys = self._keys.of(channel)[:3]
+        keys = (self._keys.log(channel), *self._keys.of(channel)[:2])
         command = ("EVAL", READ_NEWEST, 3, *keys, min(count, PAGE), PAGE_SIZE)
         said = self._ask_quickly(channel, lambda line: line.ask_one(*command))
         answer = PageAnswer.parse(said, [channel])

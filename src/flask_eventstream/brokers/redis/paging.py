@@ -141,11 +141,10 @@ def page_arguments(
     keys: Keys, positions: Mapping[str, Position | None], *, most: int = PAGE
 ) -> tuple[list[str], list[str]]:
     """Keys and arguments that ask for a page. With ``None`` a channel is asked for no entries."""
-    names: list[str] = []
+    names = [keys.log(next(iter(positions), ""))]
     arguments = [str(most), str(PAGE_SIZE)]
     for channel, position in positions.items():
-        log, events, state, _ = keys.of(channel)
-        names += [events, state] if names else [log, events, state]
+        names += [keys.events(channel), keys.channel(channel)]
         arguments += ["", ""] if position is None else [position.epoch, str(position.sequence)]
     return names, arguments
 

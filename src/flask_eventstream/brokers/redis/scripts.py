@@ -64,9 +64,9 @@ class Keys:
     channel_prefix: str = ""
     """What pub/sub channels begin with. None where older extensions are to be understood."""
 
-    def of(self, channel: str) -> tuple[str, str, str, str]:
-        """What the publishing script wants."""
-        return self.log(channel), self.events(channel), self.channel(channel), self.ids(channel)
+    def of(self, channel: str) -> tuple[str, str, str]:
+        """What a channel has beside the log."""
+        return self.events(channel), self.channel(channel), self.ids(channel)
 
     def pubsub(self, channel: str) -> str:
         """The pub/sub channel of a channel. In a cluster it lies in the slot of the keys."""
@@ -164,9 +164,10 @@ end"""
 #: What stands before an own id in the index that was given out a second time. No id has one.
 REPEATED = "\n"
 
-#: KEYS: log, events, channel, ids. ARGV: pub/sub channel, PUBLISH or SPUBLISH, "1" for the
-#: channel's end, and one or more bodies of messages. All of them are appended, or none: nothing
-#: comes between, and what refuses the first refuses all. Gives the position of the first.
+#: KEYS: log, then of each channel events, channel, ids. ARGV: PUBLISH or SPUBLISH, "1" for the
+#: channels' end, of each channel its pub/sub channel, and one or more bodies of messages. Each
+#: channel gets all of them, or none: nothing comes between, and what refuses the first refuses all.
+#: Gives the position of the first; the others follow, channel by channel.
 #:
 #: An own id is the last field of a body (message.py), and has 800 bytes at the most, so 2,400 as
 #: JSON: all of it lies in the last 2,500. Within data such a field would end with two braces.
@@ -177,69 +178,91 @@ if state[1] ~= run then return redis.error_reply('SSEOPEN the log is not open') 
 local length, age = tonumber(state[3]), tonumber(state[4])
 local time = redis.call('TIME')
 local now = string.format('%%d', time[1] * 1000 + math.floor(time[2] / 1000))
-local count = #ARGV - 3
-local last = redis.call('HINCRBY', KEYS[1], 'seq', count)
+local verb, ends = ARGV[1], ARGV[2] == '1'
+local channels = (#KEYS - 1) / 3
+local before = channels + 2
+local count = #ARGV - before
 local function text(number) return string.format('%%d', number) end
-local first = last - count + 1
-local kept = redis.call('XADD', KEYS[2], 'NOMKSTREAM', text(first) .. '-0', 'm', ARGV[4], 'a', now)
-if not kept then
-    redis.call('XADD', KEYS[2], text(first) .. '-0', 'm', ARGV[4], 'a', now)
-    local before = redis.call('HGET', KEYS[3], 'last')
-    if before then redis.call('HSET', KEYS[3], 'trimmed', before) end
-end
-for i = 2, count do
-    redis.call('XADD', KEYS[2], text(first + i - 1) .. '-0', 'm', ARGV[i + 3], 'a', now)
-end
 local least = math.max(age, 1000)
+local forgotten = text(math.max(30 * age, 60000))
+local head = '{"id":"' .. state[2] .. '-'
+
+local owns, any = {}, false
 for i = 1, count do
-    local tail = string.sub(ARGV[i + 3], -2500)
+    local tail = string.sub(ARGV[before + i], -2500)
     if string.sub(tail, -2) == '"}' and string.find(tail, ', "id": "', 1, true) then
         local own = string.match(tail, '.*, "id": "(.*)"}$')
         if own and not string.find(string.gsub(own, '\\\\.', ''), '"', 1, true) then
+            owns[i], any = own, true
+        end
+    end
+end
+
+local function index(ids, first)
+    for i = 1, count do
+        local own = owns[i]
+        if own then
             local place = text(first + i - 1)
-            if redis.call('ZSCORE', KEYS[4], own) then
-                redis.call('ZADD', KEYS[4], place, '\\n' .. own)
+            if redis.call('ZSCORE', ids, own) then
+                redis.call('ZADD', ids, place, '\\n' .. own)
             end
-            redis.call('ZADD', KEYS[4], place, own)
-            if redis.call('PTTL', KEYS[4]) < least + least / 16 then
-                redis.call('PEXPIRE', KEYS[4], text(least + least / 8))
+            redis.call('ZADD', ids, place, own)
+            if redis.call('PTTL', ids) < least + least / 16 then
+                redis.call('PEXPIRE', ids, text(least + least / 8))
             end
         end
     end
 end
-local cut = nil
-local over = redis.call('XLEN', KEYS[2]) - length
-if over > math.floor(length / 8) then
-    local old = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', over)
-    cut = old[#old][1]
-end
-if math.floor(last / 16) > math.floor((first - 1) / 16) then
-    for i = 1, 64 do
-        local from = '-'
-        if cut then from = '(' .. cut end
-        local oldest = redis.call('XRANGE', KEYS[2], from, '+', 'COUNT', 1)[1]
-        if not oldest or tonumber(oldest[2][4]) + age >= tonumber(now) then break end
-        cut = oldest[1]
+
+local function append(events, channel, ids, pubsub, first)
+    local last = first + count - 1
+    local body = ARGV[before + 1]
+    if not redis.call('XADD', events, 'NOMKSTREAM', text(first) .. '-0', 'm', body, 'a', now) then
+        redis.call('XADD', events, text(first) .. '-0', 'm', body, 'a', now)
+        local previous = redis.call('HGET', channel, 'last')
+        if previous then redis.call('HSET', channel, 'trimmed', previous) end
+    end
+    for i = 2, count do
+        redis.call('XADD', events, text(first + i - 1) .. '-0', 'm', ARGV[before + i], 'a', now)
+    end
+    if any then index(ids, first) end
+    local cut = nil
+    local over = redis.call('XLEN', events) - length
+    if over > math.floor(length / 8) then
+        local old = redis.call('XRANGE', events, '-', '+', 'COUNT', over)
+        cut = old[#old][1]
+    end
+    if math.floor(last / 16) > math.floor((first - 1) / 16) then
+        for i = 1, 64 do
+            local from = '-'
+            if cut then from = '(' .. cut end
+            local oldest = redis.call('XRANGE', events, from, '+', 'COUNT', 1)[1]
+            if not oldest or tonumber(oldest[2][4]) + age >= tonumber(now) then break end
+            cut = oldest[1]
+        end
+    end
+    if cut then
+        local trimmed = string.match(cut, '%%d+')
+        redis.call('XTRIM', events, 'MINID', text(tonumber(trimmed) + 1))
+        redis.call('HSET', channel, 'trimmed', trimmed)
+        redis.call('ZREMRANGEBYRANK', ids, 0, text(-2 * length - 101))
+    end
+    redis.call('HSET', channel, 'last', text(last), 'ended', ends and text(last) or '0')
+    if redis.call('PTTL', events) < least + least / 16 then
+        redis.call('PEXPIRE', events, text(least + least / 8))
+        redis.call('PEXPIRE', channel, forgotten)
+    end
+    for i = 1, count do
+        redis.call(verb, pubsub, head .. text(first + i - 1) .. '", ' .. ARGV[before + i])
     end
 end
-if cut then
-    local trimmed = string.match(cut, '%%d+')
-    redis.call('XTRIM', KEYS[2], 'MINID', text(tonumber(trimmed) + 1))
-    redis.call('HSET', KEYS[3], 'trimmed', trimmed)
-    redis.call('ZREMRANGEBYRANK', KEYS[4], 0, text(-2 * length - 101))
+
+local last = redis.call('HINCRBY', KEYS[1], 'seq', channels * count)
+local first = last - channels * count + 1
+for i = 1, channels do
+    append(KEYS[3 * i - 1], KEYS[3 * i], KEYS[3 * i + 1], ARGV[i + 2], first + (i - 1) * count)
 end
-redis.call('HSET', KEYS[3], 'last', text(last), 'ended', ARGV[3] == '1' and text(last) or '0')
-if redis.call('PTTL', KEYS[2]) < least + least / 16 then
-    redis.call('PEXPIRE', KEYS[2], text(least + least / 8))
-    redis.call('PEXPIRE', KEYS[3], text(math.max(30 * age, 60000)))
-end
-if ARGV[2] == 'SPUBLISH' then
-    redis.call('PEXPIRE', KEYS[1], text(math.max(30 * age, 60000)))
-end
-local head = '{"id":"' .. state[2] .. '-'
-for i = 1, count do
-    redis.call(ARGV[2], ARGV[1], head .. text(first + i - 1) .. '", ' .. ARGV[i + 3])
-end
+if verb == 'SPUBLISH' then redis.call('PEXPIRE', KEYS[1], forgotten) end
 return state[2] .. '-' .. text(first)
 """
 

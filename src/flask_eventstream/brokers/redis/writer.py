@@ -83,10 +83,63 @@ class LogWriter:
         Raises:
             BrokerUnavailable: It is not known that they were appended.
         """
-        first = self._at(
-            channel, lambda server, line: self._publish(server, line, channel, bodies, ends=ends)
-        )
-        after = range(first.sequence, first.sequence + len(bodies))
+        return self._append([channel], bodies, self._deadline_s(), ends=ends)
+
+    def append_to(self, channels: Sequence[str], body: str, *, into: dict[str, str]) -> None:
+        """Append a message to each of some channels, and publish it there, in one round trip.
+
+        Args:
+            channels: Each once.
+            body: The message.
+            into: Gets the message's position in each channel that is known to have it.
+
+        Raises:
+            BrokerUnavailable: It is not known that all have it.
+        """
+        until_s = self._deadline_s()
+        if not self._url.is_cluster:
+            positions = self._append(channels, [body], until_s)
+            into.update(zip(channels, positions, strict=True))
+            return
+        # Each channel is a log of its own, and those of a node go together.
+        try:
+            self._append_at_nodes(channels, body, until_s, into)
+        except FAILURES as error:
+            self._servers.refresh()
+            raise unavailable(self._url, error, fate=_NOT) from self._url.cause(error)
+        # What a node refused, because of a new log for example, did nothing there.
+        for channel in channels:
+            if channel not in into:
+                into[channel] = self._append([channel], [body], until_s)[0]
+
+    def _append_at_nodes(
+        self, channels: Sequence[str], body: str, until_s: float, into: dict[str, str]
+    ) -> None:
+        nodes: dict[Server, list[str]] = {}
+        for channel in channels:
+            nodes.setdefault(self._servers.of(channel, until_s), []).append(channel)
+        for server, theirs in nodes.items():
+            script = server.script
+            if script.text:
+                arguments = (self._arguments([channel], [body]) for channel in theirs)
+                calls = [("EVALSHA", script.sha, *some) for some in arguments]
+                with server.line(until_s) as line:
+                    wanted = self._wanted(server, line)
+                    answers, confirmed = self._ask(line, calls, wanted)
+                    self._check_confirmed(server, line, wanted, confirmed)
+                done = zip(theirs, answers, strict=True)
+                into.update((c, one.decode()) for c, one in done if isinstance(one, bytes))
+
+    def _append(
+        self, channels: Sequence[str], bodies: Sequence[str], until_s: float, *, ends: bool = False
+    ) -> list[str]:
+        """Append all messages to each channel, and give their positions, channel by channel."""
+
+        def publish(server: Server, line: Line) -> Position:
+            return self._publish(server, line, channels, bodies, ends=ends)
+
+        first = self._at(channels[0], publish, until_s)
+        after = range(first.sequence, first.sequence + len(channels) * len(bodies))
         return [f"{first.epoch}-{sequence}" for sequence in after]
 
     def remember(self, name: str, text: str, *, for_s: float) -> None:
@@ -99,24 +152,26 @@ class LogWriter:
 
         def write(server: Server, line: Line) -> None:
             wanted = self._wanted(server, line)
-            answer, confirmed = self._ask(line, command, wanted)
+            (answer,), confirmed = self._ask(line, [command], wanted)
             if isinstance(answer, Exception):
                 raise answer
             self._check_confirmed(server, line, wanted, confirmed)
 
         try:
-            self._at(name, write)
+            self._at(name, write, self._deadline_s())
         except BrokerUnavailable as error:
             error.fate = "it may not be remembered"
             raise
 
-    def _at(self, channel: str, do: Callable[[Server, Line], _Done]) -> _Done:
+    def _deadline_s(self) -> float:
+        return time.monotonic() + self._timeout_s
+
+    def _at(self, channel: str, do: Callable[[Server, Line], _Done], until_s: float) -> _Done:
         """What is done on the server that has a channel; again where that passes.
 
         Raises:
             BrokerUnavailable: It is not known that it was done.
         """
-        until_s = time.monotonic() + self._timeout_s
         while True:
             try:
                 server = self._servers.of(channel, until_s)
@@ -135,8 +190,25 @@ class LogWriter:
         """How many replicas shall confirm."""
         return min(self._url.replicas, server.online_replicas(line)) if self._url.replicas else 0
 
+    def _arguments(
+        self, channels: Sequence[str], bodies: Sequence[str], *, ends: bool = False
+    ) -> Sequence[Any]:
+        """What the publishing script is called with."""
+        keys = [self._keys.log(channels[0])]
+        for channel in channels:
+            keys += self._keys.of(channel)
+        verb = "SPUBLISH" if self._url.is_cluster else "PUBLISH"
+        pubsub = map(self._keys.pubsub, channels)
+        return (len(keys), *keys, verb, "1" if ends else "0", *pubsub, *bodies)
+
     def _publish(
-        self, server: Server, line: Line, channel: str, bodies: Sequence[str], *, ends: bool
+        self,
+        server: Server,
+        line: Line,
+        channels: Sequence[str],
+        bodies: Sequence[str],
+        *,
+        ends: bool,
     ) -> Position:
         """Append and publish, and give the first's position. Mends what the script lacks.
 
@@ -145,17 +217,16 @@ class LogWriter:
             BrokerUnavailable: It may have been.
         """
         wanted = self._wanted(server, line)
-        keys = self._keys.of(channel)
-        verb = "SPUBLISH" if self._url.is_cluster else "PUBLISH"
-        rest = (len(keys), *keys, self._keys.pubsub(channel), verb, "1" if ends else "0", *bodies)
+        rest = self._arguments(channels, bodies, ends=ends)
         while True:
             script = server.script
             if script.text:
-                answer, confirmed = self._ask(line, ("EVALSHA", script.sha, *rest), wanted)
+                call = ("EVALSHA", script.sha, *rest)
             else:
-                script = server.script = self._open(line, channel)
+                script = server.script = self._open(line, channels[0])
                 # By its text, because another SCRIPT FLUSH may come between.
-                answer, confirmed = self._ask(line, ("EVAL", script.text, *rest), wanted)
+                call = ("EVAL", script.text, *rest)
+            (answer,), confirmed = self._ask(line, [call], wanted)
             if not isinstance(answer, Exception):
                 self._check_confirmed(server, line, wanted, confirmed)
                 first = Position.parse(answer.decode())
@@ -163,22 +234,32 @@ class LogWriter:
                 return first
             lost = isinstance(answer, redis.exceptions.NoScriptError)
             if not lost and not str(answer).startswith(NEEDS_OPENING):
+                self._check_undone(answer, channels)
                 raise answer
             # A server that was started anew, SCRIPT FLUSH, FLUSHALL, a cluster's new channel.
             if server.script is script:
                 server.script = Script()
 
-    def _ask(self, line: Line, command: Sequence[Any], wanted: int) -> tuple[Any, Any]:
-        """The script's answer, and what replicas confirmed of it."""
+    def _check_undone(self, answer: Exception, channels: Sequence[str]) -> None:
+        """Raise where the script may have failed at a later channel, after the first ones."""
+        undone = (*self._passing, redis.exceptions.OutOfMemoryError)
+        if len(channels) > 1 and not isinstance(answer, undone):
+            doubt = unavailable(self._url, answer, fate=_DOUBT, in_doubt=True)
+            raise doubt from self._url.cause(answer)
+
+    def _ask(
+        self, line: Line, calls: Sequence[Sequence[Any]], wanted: int
+    ) -> tuple[list[Any], Any]:
+        """The answers to calls of scripts, and what replicas confirmed of all of them."""
         left_ms = max(1, int(line.left_s * _CONFIRM_PART * 1000))
-        commands = [command, ("WAIT", wanted, left_ms)] if wanted else [command]
+        commands = [*calls, ("WAIT", wanted, left_ms)] if wanted else calls
         try:
-            answer, *confirmed = line.ask(*commands)
+            answers = line.ask(*commands)
         except FAILURES as error:
             self._servers.refresh()
             doubt = unavailable(self._url, error, fate=_DOUBT, in_doubt=True)
             raise doubt from self._url.cause(error)
-        return answer, confirmed[0] if confirmed else 0
+        return answers[: len(calls)], answers[-1] if wanted else 0
 
     def _check_confirmed(self, server: Server, line: Line, wanted: int, confirmed: Any) -> None:
         """Refuse what a failover would lose, as long as there is a replica that could keep it."""

@@ -61,6 +61,10 @@ class SqliteBroker:
         """Append all of them in one transaction, or none."""
         return self._write(lambda log: log.append(channel, events))
 
+    def publish_to(self, channels: Sequence[str], event: Event) -> list[str]:
+        """Append it to all of them in one transaction, or to none."""
+        return self._write(lambda log: log.append_to(channels, event))
+
     def end(self, channel: str) -> None:
         """Append the channel's end."""
         self._write(lambda log: log.end(channel))

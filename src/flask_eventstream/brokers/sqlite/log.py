@@ -71,6 +71,16 @@ SELECT (SELECT seq FROM sqlite_sequence WHERE name = 'sse_events'),
     (SELECT max(sequence) FROM sse_events WHERE channel = ?1),
     (SELECT ended FROM sse_channels WHERE channel = ?1) FROM sse_log"""
 
+#: An entry, at a sequence of its own or (NULL) at the next.
+_INSERT = """
+INSERT INTO sse_events (sequence, channel, at_ms, kind, data, type, id, retry, repeats)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+#: What a channel has after an entry more.
+_TOUCH = """
+INSERT INTO sse_channels (channel, stored, ended, touched_ms) VALUES (?, 1, ?, ?)
+ON CONFLICT (channel) DO UPDATE SET stored = stored + 1, ended = excluded.ended,
+    touched_ms = excluded.touched_ms"""
+
 
 @dataclass(frozen=True, slots=True)
 class News:
@@ -174,6 +184,13 @@ class LogFile(SqliteFile):
             event.id or self._position(sequence)
             for event, sequence in zip(events, sequences, strict=True)
         ]
+
+    def append_to(self, channels: Sequence[str], event: Event) -> list[str]:
+        """Append one event to each of these channels, all or none. Returns its ids."""
+        with self._translating(), self._writing():
+            first = self._append_to(channels, event) if channels else 0
+        after = range(first, first + len(channels))
+        return [event.id or self._position(sequence) for sequence in after]
 
     def end(self, channel: str) -> None:
         """Append the channel's end."""
@@ -294,28 +311,42 @@ class LogFile(SqliteFile):
 
     def _append(self, channel: str, event: Event | None, kind: Kind) -> int:
         now_ms = self._now_ms()
-        values: tuple[Any, ...] = (_KINDS[kind], None, None, None, None, 0)
-        if event is not None:
-            number = _JSON if event.is_json and kind is Kind.EVENT else _KINDS[kind]
-            repeats = 1 if event.id and self._history.places(event.id, [channel]) else 0
-            values = (number, event.data, event.type, event.id, event.retry, repeats)
-        cursor = self._db.execute(
-            "INSERT INTO sse_events (channel, at_ms, kind, data, type, id, retry, repeats)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (channel, now_ms, *values),
-        )
-        sequence = int(cursor.lastrowid or 0)
+        values = self._values(event, kind)
+        repeats = self._repeats(channel, event)
+        row = (None, channel, now_ms, *values, repeats)
+        sequence = int(self._db.execute(_INSERT, row).lastrowid or 0)
         stored = self._touch(channel, sequence if kind is Kind.END else 0, now_ms)
         self._trimming.appended(channel, sequence, stored)
         return sequence
 
-    def _touch(self, channel: str, ended: int, now_ms: int) -> int:
-        self._db.execute(
-            "INSERT INTO sse_channels (channel, stored, ended, touched_ms) VALUES (?, 1, ?, ?)"
-            " ON CONFLICT (channel) DO UPDATE SET stored = stored + 1, ended = excluded.ended,"
-            " touched_ms = excluded.touched_ms",
-            (channel, ended, now_ms),
+    def _append_to(self, channels: Sequence[str], event: Event) -> int:
+        """Append an event to several channels. Returns the first sequence of theirs."""
+        now_ms = self._now_ms()
+        # Named here, because many rows of one statement tell no sequence but the last one's.
+        first = self._stand() + 1
+        values = self._values(event, Kind.EVENT)
+        rows = (
+            (sequence, channel, now_ms, *values, self._repeats(channel, event))
+            for sequence, channel in enumerate(channels, first)
         )
+        self._db.executemany(_INSERT, rows)
+        self._db.executemany(_TOUCH, [(channel, 0, now_ms) for channel in channels])
+        self._trimming.appended_to(channels, first)
+        return first
+
+    @staticmethod
+    def _values(event: Event | None, kind: Kind) -> tuple[Any, ...]:
+        if event is None:
+            return (_KINDS[kind], None, None, None, None)
+        number = _JSON if event.is_json and kind is Kind.EVENT else _KINDS[kind]
+        return (number, event.data, event.type, event.id, event.retry)
+
+    def _repeats(self, channel: str, event: Event | None) -> int:
+        own_id = event.id if event is not None else None
+        return 1 if own_id and self._history.places(own_id, [channel]) else 0
+
+    def _touch(self, channel: str, ended: int, now_ms: int) -> int:
+        self._db.execute(_TOUCH, (channel, ended, now_ms))
         stored, epoch = self._db.execute(
             "SELECT stored, (SELECT epoch FROM sse_log) FROM sse_channels WHERE channel = ?",
             (channel,),

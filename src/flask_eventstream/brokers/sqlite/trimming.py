@@ -7,7 +7,7 @@ because readers in other processes hear of an event by finding it in the file.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from flask_eventstream.log.entries import Retention
 
@@ -22,6 +22,9 @@ _LIVE_MS = 10_000
 _SWEEP_EVERY = 256
 #: Every so many, channels without an event for long are forgotten.
 _FORGET_EVERY = 65_536
+
+#: Channels that one statement asks for. An older SQLite takes 999 values (sqlite.org/limits.html).
+_ASKED = 500
 
 
 class Trimming:
@@ -62,12 +65,32 @@ class Trimming:
 
     def appended(self, channel: str, sequence: int, stored: int) -> None:
         """Trim where it is time, after a channel's ``stored``-th event."""
-        # Trimmed when a quarter more than needed lies there: cheap on average.
-        if stored > self._retention.length + self._retention.length // 4 + 64:
+        if stored > self._enough:
             self._trim(channel)
-        if sequence % _SWEEP_EVERY == 0:
+        self._tidy(sequence, sequence)
+
+    def appended_to(self, channels: Sequence[str], first: int) -> None:
+        """The same after one event to each of several channels, the first at ``first``."""
+        for start in range(0, len(channels), _ASKED):
+            asked = channels[start : start + _ASKED]
+            marks = ",".join("?" * len(asked))
+            full = self._db.execute(
+                f"SELECT channel FROM sse_channels WHERE channel IN ({marks}) AND stored > ?",  # noqa: S608  marks
+                (*asked, self._enough),
+            ).fetchall()
+            for (channel,) in full:
+                self._trim(channel)
+        self._tidy(first, first + len(channels) - 1)
+
+    @property
+    def _enough(self) -> int:
+        """Trimmed when a quarter more than needed lies there: cheap on average."""
+        return self._retention.length + self._retention.length // 4 + 64
+
+    def _tidy(self, first: int, last: int) -> None:
+        for _ in range((first - 1) // _SWEEP_EVERY, last // _SWEEP_EVERY):
             self._sweep()
-        if sequence % _FORGET_EVERY == 0:
+        if (first - 1) // _FORGET_EVERY < last // _FORGET_EVERY:
             self.forget_channels()
 
     def forget_channels(self) -> None:
