@@ -84,6 +84,12 @@ _LIST = [
         partial(delivery.burst, together=True),
     ),
     Case("private", "5,000 private channels, one event each", ALL, delivery.private),
+    Case(
+        "private-to",
+        "The same with one call (`publish_to`)",
+        OURS,
+        partial(delivery.private, together=True),
+    ),
     Case("opening", "Opening 5,000 streams", ALL, keeping.opening),
     Case("idle", "10,000 idle streams with heartbeats", MANY, keeping.idle),
     Case("requests", "Ordinary requests beside 10,000 streams", THREADED, keeping.requests),

@@ -193,16 +193,17 @@ def burst(peer: Peer, program: Path, scale: Scale, *, together: bool = False) ->
         }
 
 
-def private(peer: Peer, program: Path, scale: Scale) -> Measures:
+def private(peer: Peer, program: Path, scale: Scale, *, together: bool = False) -> Measures:
     """One event to each of many streams that all have a channel of their own."""
     with on_stage(peer, program) as scene:
         scene.open(scale.private, channel="c%d")
         scene.load.run(SETTLE_S)
+        publish = scene.site.private_to if together else scene.site.private
         for repeat in range(PRIVATE_REPEATS):
             scene.load.delays()
             with costing(scene) as cost:
                 began_ns = time.monotonic_ns()
-                scene.site.private(repeat + 1, scale.private)
+                publish(repeat + 1, scale.private)
                 scene.take(1)
             last_ns = scene.load.run(DOUBLES_WITHIN_S).last_ns
         return {

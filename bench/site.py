@@ -66,6 +66,10 @@ class Site:
         """Publish one event to each of the channels c0, c1, ..."""
         self.post("/private", {"first": sequence, "count": count})
 
+    def private_to(self, sequence: int, count: int) -> None:
+        """Publish one event to the channels c0, c1, ... with one call."""
+        raise CannotRun("has no call that publishes to several channels")
+
     def post(self, path: str, query: dict[str, str | int], body: str = "") -> bytes:
         """One request."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PUBLISH_WITHIN_S)
@@ -100,6 +104,10 @@ class OurSite(Site):
     def together(self, first: int, count: int, channel: str = "all") -> None:
         """Publish many events with one call."""
         self.post("/together", {"channel": channel, "first": first, "count": count})
+
+    def private_to(self, sequence: int, count: int) -> None:
+        """Publish one event to the channels c0, c1, ... with one call."""
+        self.post("/private-to", {"first": sequence, "count": count})
 
 
 class NchanSite(Site):

@@ -64,6 +64,14 @@ def publish_private() -> tuple[str, int]:
     return "", 204
 
 
+@app.post("/private-to")
+def publish_private_to() -> tuple[str, int]:
+    """Publish one event to many channels with one call."""
+    channels = [f"c{number}" for number in range(int(request.args["count"]))]
+    sse.publish_to(channels, made(int(request.args["first"])))
+    return "", 204
+
+
 @app.post("/rate")
 def rate() -> dict[str, float]:
     """Publish one at a time, and say how long it took; ``bare`` is redis-py's PUBLISH alone."""
