@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from flask_eventstream.app.compat import Message, ServerSentEventsBlueprint, send_event, sse
 from flask_eventstream.app.extension import EventStream
+from flask_eventstream.app.signals import stream_ended, stream_opened
 from flask_eventstream.errors import (
     BrokerUnavailable,
     EventStreamError,
@@ -47,6 +48,8 @@ __all__ = [
     "Stats",
     "send_event",
     "sse",
+    "stream_ended",
+    "stream_opened",
 ]
 
 __version__: str

@@ -18,7 +18,7 @@ from flask_eventstream.hub.adoption import Adoption, ServerConnection
 from flask_eventstream.hub.callbacks import CloseCallbacks
 from flask_eventstream.hub.home import HOMES
 from flask_eventstream.hub.hub import Stats, sum_stats
-from flask_eventstream.hub.observer import Observer
+from flask_eventstream.hub.observer import Observer, Observers
 from flask_eventstream.process import at_exit
 from flask_eventstream.publisher import Publisher
 
@@ -46,9 +46,15 @@ class Slot:
 
 
 class AppState:
-    """What the views and the extension need of one application. Any thread may use it."""
+    """What the views and the extension need of one application. Any thread may use it.
 
-    def __init__(self, config: Config, broker: Broker) -> None:
+    Args:
+        config: Its settings.
+        broker: Its log.
+        observers: Told what happens to its streams.
+    """
+
+    def __init__(self, config: Config, broker: Broker, *observers: Observer) -> None:
         self.config = config
         self.broker = broker
         self.publisher = Publisher(
@@ -58,13 +64,10 @@ class AppState:
         )
         self.admission = Admission(config, random=random.random)
         self.callbacks = CloseCallbacks()
+        self.observer: Observer = Observers(self.callbacks, *observers)
+        """Who is told what happens to streams."""
         self._said: set[str] = set()
         _ENDS.add(self)
-
-    @property
-    def observer(self) -> Observer:
-        """Who is told what happens to streams."""
-        return self.callbacks
 
     def stats(self) -> Stats:
         """What this process's hubs do now."""

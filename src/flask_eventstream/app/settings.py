@@ -9,6 +9,7 @@ from typing import Any
 from flask import Flask
 
 from flask_eventstream.app.registry import registry_of, say_once
+from flask_eventstream.app.signals import Signals
 from flask_eventstream.brokers import find_broker
 from flask_eventstream.config import URL_KEYS, Config, unread_keys
 from flask_eventstream.state import AppState, make_broker
@@ -66,4 +67,4 @@ def _make_state(app: Flask, stream: Any) -> AppState:
                 key,
                 broker.url,
             )
-    return AppState(config, broker)
+    return AppState(config, broker, Signals(app))

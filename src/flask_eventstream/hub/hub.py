@@ -144,12 +144,14 @@ class Hub:
         stream = Stream(self, adoption)
         stream.ends_at_s = self._clockwork.end_of_life(request.lifetime_s)
         self._streams[stream] = request.channels
-        self._observer.opened(request.reader, request.channels)
         # Counted here because `lost` takes it back, also of a stream that never got far.
         self._readers.update(request.channels)
         self._empty.clear()
         self._clockwork.start()
-        opening = self._opening.open(stream, adoption, refusal=self._admit(stream))
+        refusal = self._admit(stream)
+        if not refusal:
+            self._observer.opened(request.reader, request.channels)
+        opening = self._opening.open(stream, adoption, refusal=refusal)
         stream.opening = self.loop.create_task(opening)
 
     def _admit(self, stream: Stream) -> bytes:
