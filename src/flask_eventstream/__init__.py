@@ -18,6 +18,7 @@ Every page with ``new EventSource("/stream")`` gets it, in order, once, also aft
 
 from typing import TYPE_CHECKING
 
+from flask_eventstream.access.grant import Grant
 from flask_eventstream.app.compat import Message, ServerSentEventsBlueprint, send_event, sse
 from flask_eventstream.app.extension import EventStream
 from flask_eventstream.app.signals import stream_ended, stream_opened
@@ -28,6 +29,7 @@ from flask_eventstream.errors import (
     InvalidChannel,
     InvalidConfig,
     InvalidEvent,
+    InvalidGrant,
 )
 from flask_eventstream.event import Event
 from flask_eventstream.hub.hub import Stats
@@ -39,9 +41,11 @@ __all__ = [
     "EventStream",
     "EventStreamError",
     "EventTooLarge",
+    "Grant",
     "InvalidChannel",
     "InvalidConfig",
     "InvalidEvent",
+    "InvalidGrant",
     "Message",
     "Publisher",
     "ServerSentEventsBlueprint",

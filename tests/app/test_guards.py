@@ -15,7 +15,6 @@ from flask import Blueprint, Flask, Response, abort, current_app, request
 from werkzeug.test import create_environ
 
 from flask_eventstream import EventStream, Message, ServerSentEventsBlueprint, sse
-from flask_eventstream.app.guards import Guards
 from harness.hand_server import HandServer
 
 
@@ -31,14 +30,6 @@ def deny() -> Response:
 
 def status(app: Flask, path: str = "/stream", method: str = "HEAD") -> int:
     return app.test_client().open(path, method=method).status_code
-
-
-@pytest.fixture(autouse=True)
-def _ready_made(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The ready-made object without the guards of other tests."""
-    monkeypatch.setattr(sse, "_guards", Guards())
-    yield
-    monkeypatch.undo()
 
 
 # ---- whose guards
@@ -328,17 +319,25 @@ def test_each_method_that_opens_a_stream_is_guarded(method: str) -> None:
     assert status(app, method=method) == 403
 
 
-@pytest.mark.parametrize("on", ["the application", "the blueprint"])
-def test_options_that_open_a_stream_are_guarded(on: str) -> None:
-    """A route of one's own that answers OPTIONS with a stream is guarded as any other."""
+def test_options_open_no_stream() -> None:
+    """A route of one's own that hands OPTIONS on to the stream says its methods, and no more."""
+    app = an_app()
+    events = EventStream(app)
+    own_route(app, events, methods=["GET", "OPTIONS"], provide_automatic_options=False)
+    events.before_request(deny)
+    answer = app.test_client().options("/mine")
+
+    assert (answer.status_code, answer.mimetype) == (200, "text/html")
+    assert set(answer.allow) == {"GET", "HEAD", "OPTIONS"}
+
+
+def test_options_that_the_blueprint_answers_itself_are_guarded() -> None:
+    """A view of one's own on the blueprint is guarded, also where it answers OPTIONS."""
     app = an_app()
     events = EventStream()
     options: Any = {"methods": ["OPTIONS"], "provide_automatic_options": False}
-    if on == "the blueprint":
-        events.add_url_rule("/mine", "mine", lambda: "mine", **options)
+    events.add_url_rule("/mine", "mine", lambda: "mine", **options)
     app.register_blueprint(events, url_prefix="/")
-    if on == "the application":
-        own_route(app, events, **options)
     events.before_request(deny)
 
     assert status(app, "/mine", "OPTIONS") == 403
@@ -572,8 +571,8 @@ def test_a_stream_that_is_open_to_everybody_is_said_once(caplog: pytest.LogCaptu
         caplog.clear()
 
         assert warning == (
-            "EventStream 'sse' has no guard: who may open it may read every channel."
-            " Add a function with @sse.before_request, or set SSE_PUBLIC = True"
+            "EventStream 'sse' has no rule and no guard: who may open it may read every channel."
+            " Add a function with @sse.channel(PATTERN), or set SSE_PUBLIC = True"
         )
 
 

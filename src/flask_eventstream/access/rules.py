@@ -19,7 +19,7 @@ from werkzeug.routing.exceptions import BuildError
 
 from flask_eventstream.errors import InvalidChannel
 
-__all__ = ["ChannelRule", "Match", "Rules"]
+__all__ = ["ChannelRule", "Match", "Rules", "check_pattern"]
 
 #: Werkzeug matches paths and strips their first slashes; behind this none of a name is first.
 _ROOT = "/_/"
@@ -33,6 +33,13 @@ class ChannelRule:
     decide: Callable[..., Any]
     options: Mapping[str, Any]
     """What else holds for these channels."""
+
+    @property
+    def name(self) -> str:
+        """The function's, for messages."""
+        module = getattr(self.decide, "__module__", None)
+        function = getattr(self.decide, "__qualname__", None) or type(self.decide).__name__
+        return f"{module}.{function}" if module else function
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +72,17 @@ class Rules:
             converters=converters, strict_slashes=True, merge_slashes=False, redirect_defaults=False
         )
         for number, rule in enumerate(rules):
-            _check_pattern(rule.pattern)
+            _check_name(rule.pattern)
             try:
                 routes.add(Rule(_ROOT + rule.pattern, endpoint=number))
             except (LookupError, ValueError, TypeError, SyntaxError) as error:
                 raise InvalidChannel(rule.pattern, f"is no pattern of channels: {error}") from error
         self._routes = routes.bind("")
-        self._rules = rules
+        self.rules = rules
 
     def __bool__(self) -> bool:
         """False where nobody made a rule."""
-        return bool(self._rules)
+        return bool(self.rules)
 
     def match(self, channel: str) -> Match | None:
         """The rule that a channel falls under; ``None`` where there is none.
@@ -92,11 +99,26 @@ class Rules:
             written = self._routes.build(number, dict(values))
         except (BuildError, ValueError, TypeError):
             return None
-        return Match(self._rules[number], values) if unquote(written) == path else None
+        return Match(self.rules[number], values) if unquote(written) == path else None
 
 
-def _check_pattern(pattern: object) -> None:
+def check_pattern(pattern: str) -> None:
+    """Find mistakes in a pattern while the application's converters are not known yet.
+
+    Raises:
+        InvalidChannel: Nothing could make it a pattern.
+    """
+    try:
+        Rules((ChannelRule(pattern, check_pattern, {}),))
+    except InvalidChannel as error:
+        if not isinstance(error.__cause__, LookupError):
+            raise
+
+
+def _check_name(pattern: object) -> None:
     if not isinstance(pattern, str) or not pattern:
         raise InvalidChannel(pattern, "is no pattern of channels: write 'orders:<int:order_id>'")
     if pattern.startswith("__"):
         raise InvalidChannel(pattern, "begins with __, as no channel's name may")
+    if any(ord(character) < 32 or ord(character) == 127 for character in pattern):  # noqa: PLR2004
+        raise InvalidChannel(pattern, "has a control character, as no channel's name may")

@@ -16,15 +16,17 @@ from typing import Any
 from flask import Blueprint, Flask, Response, request, stream_with_context
 from flask.json import dumps
 
+from flask_eventstream.app.asked import address_of
 from flask_eventstream.app.extension import EventStream
+from flask_eventstream.app.registration import Registration
+from flask_eventstream.app.rights import Right
 from flask_eventstream.brokers import HasClient, check_channel
 from flask_eventstream.brokers.redis.client_url import url_of_client
 from flask_eventstream.config import Config
-from flask_eventstream.errors import InvalidChannel, InvalidConfig
+from flask_eventstream.errors import InvalidConfig
 from flask_eventstream.event import Event, Name
 from flask_eventstream.hub.tail import Gap, read_entries
 from flask_eventstream.log.entries import Kind
-from flask_eventstream.state import AppState
 
 __all__ = ["Message", "ServerSentEventsBlueprint", "send_event", "sse"]
 
@@ -138,20 +140,23 @@ class ServerSentEventsBlueprint(EventStream):
                 data = json.loads(event.data) if event.is_json else event.data
                 yield Message(data, event.type, event.id, event.retry)
 
-    def _open(self, app: Flask, state: AppState) -> Response:
+    def _open(self, app: Flask, right: Right, start: str | None) -> Response:
         if not self._overrides("messages"):
-            return super()._open(app, state)
-        try:
-            # One, as in flask-sse: messages() can't tell of which channel they are.
-            channel = check_channel(request.args.get("channel") or "sse")
-        except InvalidChannel as error:
-            return app.response_class(f"{error}\n", 400, mimetype="text/plain")
+            return super()._open(app, right, start)
+        # One, as in flask-sse: messages() can't tell of which channel they are.
+        first = next(filter(None, request.args.getlist("channel")), None)
+        channel = first if first in right.channels else right.channels[0]
+        state = self._state(app)
         state.say_once(
             "%s.messages is overridden, so each of its streams holds a thread, and readers who come"
             " back get nothing of what they missed; publish to a channel of its own instead",
             type(self).__name__,
         )
-        return self.response(stream_with_context(self._events(channel)))
+        return self._respond(
+            app,
+            stream_with_context(self._events(channel)),
+            right.reader(address_of(app, state, request)),
+        )
 
     def _events(self, channel: str) -> Iterator[Event]:
         messages: Iterable[Any] = self.messages(channel=channel)
@@ -178,7 +183,7 @@ class ServerSentEventsBlueprint(EventStream):
 
 sse = ServerSentEventsBlueprint("sse", __name__, url_prefix="/stream")
 sse.add_url_rule("", endpoint="stream", view_func=sse.stream)
-EventStream._ready_made = sse  # noqa: SLF001  the one name of flask-sse that everybody imports
+Registration._ready_made = sse  # noqa: SLF001  the one name of flask-sse that everybody imports
 
 
 def send_event(event_name: str | None, data: Any, channel: Name | bytes = "sse") -> None:

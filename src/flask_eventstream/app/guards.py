@@ -1,4 +1,4 @@
-"""May this request open a stream? The one room that answers that.
+"""Guards: the functions that are asked before any stream opens.
 
 A guard is a function that `EventStream.before_request` was given. It runs inside the request and
 refuses by aborting, or by returning an answer. Rules of this room:
@@ -9,9 +9,7 @@ refuses by aborting, or by returning an answer. Rules of this room:
 
 from __future__ import annotations
 
-import inspect
 import itertools
-import sys
 import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -19,6 +17,8 @@ from types import CodeType
 from typing import Any
 
 from flask import Flask, Request
+
+from flask_eventstream.app.factory import app_at_hand, code_of
 
 __all__ = ["Guard", "Guards", "ask"]
 
@@ -54,7 +54,7 @@ class Guards:
         """Register a guard. ``belonging`` gives the list of those that belong to an application."""
         if any(guard.function == function for guard in self._guards):
             return  # once in a request is enough
-        app, code = _app_at_hand(), _code_of(function)
+        app, code = app_at_hand(), code_of(function)
         bound = weakref.ref(app) if app is not None and code is not None else None
         guard = Guard(function, next(self._numbers), code, bound)
         if bound is not None and app is not None:
@@ -91,20 +91,3 @@ def _follows(new: Guard, old: Guard) -> bool:
     if new.code is not old.code or new.app is None or old.app is None:
         return False
     return new.app() is not old.app()
-
-
-def _code_of(function: Callable[[], Any]) -> CodeType | None:
-    inner = inspect.unwrap(function)
-    return getattr(getattr(inner, "__func__", inner), "__code__", None)
-
-
-def _app_at_hand() -> Flask | None:
-    """The application that is being made: the only one in the innermost function that has any."""
-    frame = sys._getframe(1)  # noqa: SLF001  Python's own way to ask who is calling
-    while frame.f_back is not None and frame.f_code.co_name != "<module>":
-        names = frame.f_locals
-        found = {id(value): value for value in names.values() if issubclass(type(value), Flask)}
-        if found:
-            return next(iter(found.values())) if len(found) == 1 else None
-        frame = frame.f_back
-    return None

@@ -11,6 +11,7 @@ from typing import Any
 
 from flask import Flask
 
+from flask_eventstream.access.rules import ChannelRule, Rules
 from flask_eventstream.app.guards import Guard
 from flask_eventstream.brokers import Broker
 from flask_eventstream.config import Config
@@ -36,6 +37,10 @@ class Registry:
     """For each configuration that was met, usually one, the broker that its states share."""
     guards: dict[object, list[Guard]] = field(default_factory=dict)
     """Guards that belong to this application alone; see `Guards`."""
+    rules: dict[object, dict[str, ChannelRule]] = field(default_factory=dict)
+    """Rules of channels that belong to this application alone, by pattern; see `RuleBook`."""
+    matching: Rules | None = None
+    """All rules that count here, as they were when somebody asked last."""
     said: set[str] = field(default_factory=set)
     """What was logged once."""
 

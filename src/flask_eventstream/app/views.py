@@ -11,19 +11,20 @@ from typing import Any, cast
 from flask import Flask, Request, Response
 
 from flask_eventstream.access.ticket import HEADER, is_good
+from flask_eventstream.app.asked import address_of
 from flask_eventstream.app.older_flask import take_back_contexts
 from flask_eventstream.app.registry import say_once
-from flask_eventstream.brokers import check_channel
+from flask_eventstream.app.rights import Right
 from flask_eventstream.errors import BrokerUnavailable, InvalidChannel
-from flask_eventstream.hub.request import After, Now, Reader, StreamRequest
+from flask_eventstream.hub.request import After, Now, Start, StreamRequest
 from flask_eventstream.log.entries import Missed, Over, Standing
 from flask_eventstream.servers.wsgi.response import EventStreamResponse, Opening
 from flask_eventstream.state import AppState
 
-__all__ = ["address_of", "event_stream", "keep_out_of_caches", "open_stream"]
+__all__ = ["check_start", "event_stream", "open_stream"]
 
-#: How the older extensions name the channel of a stream that names none.
-_DEFAULT_CHANNEL = "sse"
+#: In ``start=`` of `EventStream.stream`: from now on.
+_NOW = "now"
 
 #: What polyfills' ``padding=true`` asks for (Yaffle/EventSource, README).
 _PADDING_BYTES = 2048
@@ -43,27 +44,24 @@ _MISNAMED = {
 }
 _NAMES = frozenset(_MISNAMED.values())
 
-#: What a request may be, beside its channels: a link, a last event ID of its own, and each of them
-#: with room to spare. Servers bound it, too, but each differently.
-_QUERY_BYTES = 16 * 1024
-_LAST_EVENT_ID_BYTES = 1024
 
-#: What a channel adds to it: a name of 200 bytes, of which each is percent-encoded; a position.
-_NAME_IN_QUERY_BYTES = 640
-_POSITION_BYTES = 32
+def open_stream(
+    app: Flask, state: AppState, request: Request, right: Right, *, start: str | None = None
+) -> Response:
+    """The response to a request for a stream: 200, 204 to a reader who has seen it all, or 400.
 
-
-def open_stream(app: Flask, state: AppState, request: Request) -> Response:
-    """The response to a request for a stream: 200, 204 to a reader who has seen it all, or 400."""
-    too_long = _why_too_long(state, request)
-    if too_long is not None:
-        return app.response_class(f"{too_long}\n", 400, mimetype="text/plain")
-    after = _last_event_id(request)
+    Args:
+        app: The application.
+        state: Of the EventStream that serves it.
+        request: The request.
+        right: What it may read.
+        start: Where a reader begins who shows no id: "now", or an id. ``None`` is "now".
+    """
     _say_misnamed(app, request)
+    begin = _start(request, right, start)
+    after = begin.id if isinstance(begin, After) else None
     try:
-        channels = _channels(request)
-        state.admission.check_channels(len(channels))
-        standing = _arrive(state, channels, after)
+        standing = _arrive(state, right.channels, after)
     except InvalidChannel as error:
         return app.response_class(f"{error}\n", 400, mimetype="text/plain")
     if isinstance(standing, Over):
@@ -77,35 +75,16 @@ def open_stream(app: Flask, state: AppState, request: Request) -> Response:
             " what their own process publishes; use sqlite:///path"
         )
     asked = StreamRequest(
-        channels,
-        start=Now() if after is None else After(after),
+        right.channels,
+        start=begin,
         standing=standing,
         tells_position=_is_browser(request),
         padding_bytes=_padding(request),
         lifetime_s=state.config.stream_lifetime_s,
-        reader=Reader(address=address_of(app, state, request)),
+        reader=right.reader(address_of(app, state, request)),
     )
     opening = Opening(state, asked, diagnosed=_is_doctor(app, state, request))
     return event_stream(app, opening)
-
-
-def address_of(app: Flask, state: AppState, request: Request) -> str | None:
-    """Where the client is, for its limits."""
-    address = request.remote_addr or None
-    if state.config.max_streams_per_address is not None:
-        if address is None:
-            say_once(
-                app,
-                "SSE_MAX_STREAMS_PER_ADDRESS bounds nothing: the server names no address of its"
-                " clients, as on a Unix socket. Behind a proxy, add werkzeug's ProxyFix",
-            )
-        elif address not in request.headers.get("X-Forwarded-For", address):
-            say_once(
-                app,
-                "SSE_MAX_STREAMS_PER_ADDRESS counts a proxy's streams, not a client's: a request"
-                " has X-Forwarded-For, which is not read. Add werkzeug's ProxyFix",
-            )
-    return address
 
 
 def event_stream(app: Flask, opening: Opening) -> Response:
@@ -126,39 +105,32 @@ def event_stream(app: Flask, opening: Opening) -> Response:
     return made
 
 
-def keep_out_of_caches(response: Response) -> Response:
-    """Let nobody store an answer: a 204 or a 404 of yesterday ends an EventSource for good."""
-    response.headers.setdefault("Cache-Control", "no-store")
-    response.headers.setdefault("X-Content-Type-Options", "nosniff")
-    return response
-
-
 @functools.lru_cache(maxsize=16)
 def _response_class(base: Any) -> type[Response]:
     # Flask turns any other response into the app's class and would lose ours on the way.
     return type("EventStreamResponse", (EventStreamResponse, base), {})
 
 
-def _why_too_long(state: AppState, request: Request) -> str | None:
-    """Before anything is read of it: what nobody needs costs nothing."""
-    channels = state.config.max_channels
-    sizes = {
-        "the query": (len(request.query_string), _QUERY_BYTES + channels * _NAME_IN_QUERY_BYTES),
-        "Last-Event-ID": (
-            len(request.headers.get("Last-Event-ID", "")),
-            _LAST_EVENT_ID_BYTES + channels * _POSITION_BYTES,
-        ),
-    }
-    for what, (size_bytes, most) in sizes.items():
-        if size_bytes > most:
-            return f"{what} has {size_bytes} bytes, more than {most}: no event stream needs that"
-    return None
+def check_start(start: object) -> None:
+    """Refuse what no stream can begin with.
+
+    Raises:
+        TypeError: It is no text.
+        ValueError: It is empty.
+    """
+    if start is not None and not isinstance(start, str):
+        kind = type(start).__name__
+        raise TypeError(f"start is an id as text, 'now' or None, and not {kind} {start!r}")
+    if start == "":
+        raise ValueError("start is empty: leave it out, or say 'now'")
 
 
-def _channels(request: Request) -> tuple[str, ...]:
-    # "?channel=" means the default, as it did in the older extension.
-    names = {check_channel(name) for name in request.args.getlist("channel") if name}
-    return tuple(sorted(names)) or (_DEFAULT_CHANNEL,)
+def _start(request: Request, right: Right, start: str | None) -> Start:
+    if not right.history:
+        return Now()
+    # Who shows an id has read up to there, and comes back.
+    after = _last_event_id(request) or right.position or (None if start == _NOW else start)
+    return Now() if after is None else After(after)
 
 
 def _say_misnamed(app: Flask, request: Request) -> None:

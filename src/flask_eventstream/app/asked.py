@@ -1,0 +1,65 @@
+"""What a request for a stream says: its channels, its size, where it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flask import Flask, Request
+
+from flask_eventstream.app.registry import say_once
+from flask_eventstream.state import AppState
+
+__all__ = ["address_of", "channels_asked", "why_too_long"]
+
+#: How the older extensions name the channel of a stream that names none.
+_DEFAULT_CHANNEL = "sse"
+
+#: What a request may be, beside its channels: a link, a last event ID of its own, and each of them
+#: with room to spare. Servers bound it, too, but each differently.
+_QUERY_BYTES = 16 * 1024
+_LAST_EVENT_ID_BYTES = 1024
+
+#: What a channel adds to it: a name of 200 bytes, of which each is percent-encoded; a position.
+_NAME_IN_QUERY_BYTES = 640
+_POSITION_BYTES = 32
+
+
+def channels_asked(request: Request) -> Sequence[str]:
+    """The channels that the query names, as they stand there."""
+    # "?channel=" means the default, as it did in the older extension.
+    return [name for name in request.args.getlist("channel") if name] or (_DEFAULT_CHANNEL,)
+
+
+def address_of(app: Flask, state: AppState, request: Request) -> str | None:
+    """Where the client is, for its limits."""
+    address = request.remote_addr or None
+    if state.config.max_streams_per_address is not None:
+        if address is None:
+            say_once(
+                app,
+                "SSE_MAX_STREAMS_PER_ADDRESS bounds nothing: the server names no address of its"
+                " clients, as on a Unix socket. Behind a proxy, add werkzeug's ProxyFix",
+            )
+        elif address not in request.headers.get("X-Forwarded-For", address):
+            say_once(
+                app,
+                "SSE_MAX_STREAMS_PER_ADDRESS counts a proxy's streams, not a client's: a request"
+                " has X-Forwarded-For, which is not read. Add werkzeug's ProxyFix",
+            )
+    return address
+
+
+def why_too_long(state: AppState, request: Request) -> str | None:
+    """Before anything is read of it: what nobody needs costs nothing."""
+    channels = state.config.max_channels
+    sizes = {
+        "the query": (len(request.query_string), _QUERY_BYTES + channels * _NAME_IN_QUERY_BYTES),
+        "Last-Event-ID": (
+            len(request.headers.get("Last-Event-ID", "")),
+            _LAST_EVENT_ID_BYTES + channels * _POSITION_BYTES,
+        ),
+    }
+    for what, (size_bytes, most) in sizes.items():
+        if size_bytes > most:
+            return f"{what} has {size_bytes} bytes, more than {most}: no event stream needs that"
+    return None
