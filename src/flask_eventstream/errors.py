@@ -146,6 +146,8 @@ class EndReason(enum.Enum):
     """The client went on sending after its request."""
     AGE = "age"
     """The stream reached its lifetime; the client comes back and resumes."""
+    EXPIRED = "expired"
+    """The reader's right to read ended; the client comes back and is asked whether it has one."""
     ENDED = "ended"
     """Every channel of the stream was ended by the application."""
     FINISHED = "finished"

@@ -23,10 +23,12 @@ __all__ = [
     "COMMENT",
     "RESET",
     "STREAM_END",
+    "STREAM_EXPIRED",
     "Event",
     "Name",
     "could_be_position",
     "encode_channels_event",
+    "encode_farewell",
     "encode_id",
     "encode_padding",
     "encode_retry",
@@ -40,8 +42,9 @@ Name = str | int | float | Decimal | UUID | Enum
 #: Types that the stream itself speaks with; an application's event must not be taken for one.
 RESET = "stream-reset"
 STREAM_END = "stream-end"
+STREAM_EXPIRED = "stream-expired"
 _OURS = (
-    *(RESET, STREAM_END, "stream-expired", "stream-error", "run-end"),
+    *(RESET, STREAM_END, STREAM_EXPIRED, "stream-error", "run-end"),
     *("presence-state", "presence-join", "presence-leave", "presence-count"),
 )
 
@@ -176,6 +179,11 @@ def encode_channels_event(type: str, channels: Iterable[str], position: str) -> 
     """The bytes of `RESET` or `STREAM_END`: data is ``{"channels": [...]}``, sorted."""
     data = json.dumps({"channels": sorted(channels)})
     return f"event: {type}\ndata: {data}\nid: {position}\n\n".encode()
+
+
+def encode_farewell(type: str, channels: Iterable[str]) -> bytes:
+    """The same without an id, which the reader keeps: for `STREAM_EXPIRED`."""
+    return f"event: {type}\ndata: {json.dumps({'channels': sorted(channels)})}\n\n".encode()
 
 
 def encode_retry(retry_ms: int) -> bytes:

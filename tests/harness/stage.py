@@ -9,6 +9,7 @@ from __future__ import annotations
 import _socket
 import asyncio
 import socket
+import time
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from typing import Any, TypeVar
 
@@ -254,6 +255,7 @@ class Stage:
         random: float = 0.5,
         broker: Broker | None = None,
         observer: Observer | None = None,
+        now: Callable[[], float] = time.time,
         **config: Any,
     ) -> Hub:
         """A hub on the scenario's log; `config` is in the words of `Config`."""
@@ -267,6 +269,7 @@ class Stage:
             released=self.released.append,
             observer=observer or Unobserved(),
         )
+        hub._expiry._now = now
         self._hubs.append(hub)
         return hub
 

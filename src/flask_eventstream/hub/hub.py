@@ -24,6 +24,7 @@ from flask_eventstream.hub.adoption import Adoption
 from flask_eventstream.hub.bring_live import BringLive
 from flask_eventstream.hub.catchup import CatchUp
 from flask_eventstream.hub.clockwork import Clockwork
+from flask_eventstream.hub.expiry import Expiry
 from flask_eventstream.hub.fanout import FanOut
 from flask_eventstream.hub.groups import Group, Groups
 from flask_eventstream.hub.observer import Observer
@@ -120,6 +121,7 @@ class Hub:
             random=random,
             rest=self._rest,
         )
+        self._expiry = Expiry(loop, streams=self._streams, random=random)
         self._opened = 0
         self._ended: Counter[str] = Counter()
         self._empty = asyncio.Event()
@@ -148,6 +150,7 @@ class Hub:
         self._readers.update(request.channels)
         self._empty.clear()
         self._clockwork.start()
+        self._expiry.adopted(stream)
         refusal = self._admit(stream)
         if not refusal:
             self._observer.opened(request.reader, request.channels)
@@ -225,6 +228,7 @@ class Hub:
             self._sent_away.remove(stream)
         else:
             self._admission.leave(stream.reader)
+        self._expiry.lost(stream)
         reason = stream.reason or EndReason.LOST
         self._ended[reason.value] += 1
         self._released(stream.fd)
