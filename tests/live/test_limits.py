@@ -10,6 +10,7 @@ import pytest
 from harness.servers import KINDS
 from harness.streams import Crowd, Reader, get, post
 from harness.waiting import wait_until
+from harness.wire import Wire
 from live.claims import (
     OPEN_FILES,
     assert_one_address_has_so_many,
@@ -36,6 +37,36 @@ def test_more_streams_than_descriptors(kind: str, launch: Launch, channel: str) 
     """Streams for which no descriptor is left are sent away with 200; the others go on."""
     site = launch(kind, OPEN_FILES=OPEN_FILES, SSE_HEARTBEAT_S=0.4)
     assert_streams_beyond_are_sent_away(site, channel)
+
+
+#: A low limit, of which gthread may have half for connections of its own, and how many come.
+FEW_FILES = 256
+IDLE = 90
+
+
+def test_idle_connections_beside_all_streams(launch: Launch, channel: str) -> None:
+    """At the automatic limit of streams, 90 idle clients end neither worker nor stream.
+
+    gthread ends where accept() finds no descriptor.
+    """
+    site = launch(
+        "gunicorn-gthread", options=["--threads", "8", "--keep-alive", "60"], OPEN_FILES=FEW_FILES
+    )
+    worker = site.worker
+    with ExitStack() as stack:
+        streams = FEW_FILES // 2
+        crowd = stack.enter_context(Crowd(site.stream_url(channel), streams))
+        crowd.wait_opened(streams, within_s=30)
+        assert_sent_away(stack.enter_context(site.read(channel)))
+        for _ in range(IDLE):
+            wire = stack.enter_context(Wire(site.url))
+            wire.request(f"{site.url}/ping")
+            wire.read_until(b"pong")
+        site.publish_through_worker("hello", channel)
+        crowd.wait_events(1, within_s=20)
+
+        assert crowd.ended == 0
+        assert site.worker == worker
 
 
 # Each step of opening a stream needs one or two descriptors more; the first stream of a process

@@ -50,6 +50,7 @@ def create_app(events: EventStream | None = None) -> Flask:
         return events.response(count_to_six_for_ever())
 
     app.add_url_rule("/ping", view_func=ping)
+    app.add_url_rule("/large", view_func=large)
     app.add_url_rule("/whoami", view_func=whoami)
     app.add_url_rule("/fork", view_func=fork, methods=["POST"])
     app.add_url_rule("/spawn", view_func=spawn, methods=["POST"])
@@ -73,6 +74,10 @@ def sign(response: Response) -> Response:
 
 def ping() -> str:
     return f"pong {os.getpid()}"
+
+
+def large() -> str:
+    return "x" * int(request.args["size"])
 
 
 def whoami() -> str:
