@@ -348,3 +348,24 @@ def test_a_thread_that_does_not_begin_is_an_error(monkeypatch: pytest.MonkeyPatc
         HubThread()
 
     assert wait_until(lambda: loops, what="the thread to have been asked for")
+
+
+def test_greenlets_that_come_together_start_it_once() -> None:
+    """Under gevent the first streams may come at once: none waits for another that has its turn."""
+    program = """
+        from gevent import monkey
+        monkey.patch_all()
+        import gevent
+        from flask_eventstream.hub.thread import hub_thread
+        came = [gevent.spawn(hub_thread) for _ in range(3)]
+        print(len({greenlet.get() for greenlet in came}))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+    assert done.stdout == "1\n", done.stderr

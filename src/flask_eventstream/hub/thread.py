@@ -187,9 +187,12 @@ def hub_thread() -> HubThread:
     Raises:
         Refused: The system can't start another thread, or the process is going down.
     """
+    if _CURRENT.thread is None:
+        # Not under the lock: to start a greenlet gives others their turn, and one that waited for
+        # this lock would stop them all.
+        WORKER.prepare()
     with _CURRENT.lock:
         if _CURRENT.thread is None:
-            WORKER.prepare()
             _CURRENT.thread = HubThread()
         _CURRENT.thread.check()
         return _CURRENT.thread
