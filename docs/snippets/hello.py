@@ -6,6 +6,11 @@ app = Flask(__name__)
 app.register_blueprint(sse, url_prefix="/stream")
 
 
+@sse.channel("sse")
+def everybody() -> bool:
+    return True
+
+
 @app.post("/hello")
 def hello() -> str:
     sse.publish({"message": "Hello!"}, type="greeting")

@@ -5,6 +5,12 @@ from flask_eventstream import sse
 app = Flask(__name__)
 app.register_blueprint(sse, url_prefix="/stream")
 
+
+@sse.channel("votes")
+def everybody() -> bool:
+    return True
+
+
 PAGE = """<!doctype html>
 <title>Votes</title>
 <button data-vote="tea">Tea</button> <button data-vote="coffee">Coffee</button>

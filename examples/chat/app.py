@@ -37,11 +37,10 @@ app.config["SESSION_COOKIE_SAMESITE"] = "Lax"
 app.register_blueprint(sse, url_prefix="/stream")
 
 
-@sse.before_request
-def only_who_is_in_the_chat() -> None:
+@sse.channel("sse")
+def only_who_is_in_the_chat() -> bool:
     """Asked before each stream is opened."""
-    if "user" not in session:
-        abort(401)
+    return "user" in session
 
 
 @app.get("/")

@@ -11,6 +11,11 @@ app.config.from_prefixed_env()
 app.register_blueprint(sse, url_prefix="/stream")
 
 
+@sse.channel("sse")
+def everybody() -> bool:
+    return True
+
+
 @app.get("/")
 def index() -> str:
     return render_template("index.html")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 
-from flask import Flask, abort, redirect, render_template, request, session, url_for
+from flask import Flask, redirect, render_template, request, session, url_for
 from werkzeug.wrappers import Response
 
 from flask_eventstream import sse
@@ -16,13 +16,15 @@ app.config["SECRET_KEY"] = app.config["SECRET_KEY"] or secrets.token_hex()
 app.config["SESSION_COOKIE_SAMESITE"] = "Lax"
 
 
-@sse.before_request
-def only_the_admin_reads_logs() -> None:
-    """Decide before the stream opens. It may name several channels, and each must be allowed."""
-    allowed = {"sse", "logs"} if session.get("user") == "admin" else {"sse"}
-    asked = {name for name in request.args.getlist("channel") if name} or {"sse"}
-    if not asked <= allowed:
-        abort(403)
+@sse.channel("sse")
+def everybody() -> bool:
+    return True
+
+
+@sse.channel("logs")
+def only_the_admin() -> bool:
+    """Decide before the stream opens."""
+    return session.get("user") == "admin"
 
 
 app.register_blueprint(sse, url_prefix="/stream")
