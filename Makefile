@@ -12,9 +12,14 @@ CASES ?=
 PEERS ?=
 ROUNDS ?= 5
 QUICK ?=
+# `make fuzz SECONDS=600 SEED=7 TARGETS="links view"`; TRY=123 is one try alone.
+SECONDS ?= 60
+SEED ?=
+TARGETS ?=
+TRY ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-fast test-oldest coverage check format stress bench clean
+.PHONY: help venv demo test test-fast test-oldest coverage check format fuzz stress bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -50,6 +55,10 @@ check: $(BIN)/.installed-dev ## Lint, format, types and import layers
 format: $(BIN)/.installed-dev ## Put the source into its format and mend what ruff can mend
 	$(BIN)/python -m ruff check --fix .
 	$(BIN)/python -m ruff format .
+
+fuzz: $(BIN)/.installed-dev ## Feed every parser made-up input (SECONDS=60 SEED= TARGETS=)
+	@PYTHONPATH=tests $(BIN)/python -m fuzz.run --seconds $(SECONDS) \
+		$(if $(SEED),--seed $(SEED)) $(if $(TRY),--only $(TRY)) $(TARGETS)
 
 stress: $(BIN)/.installed-dev ## Hold 10,000 streams on one gunicorn sync worker
 	$(BIN)/python tools/stress.py

@@ -54,6 +54,8 @@ def is_good(
     shown: str, *, key: _Key | None, now_s: float, has_ended: Callable[[str], bool]
 ) -> bool:
     """True where the header's value is a ticket that only the application's owner can have."""
+    if not shown.isascii():
+        return False
     ticket = shown.partition(".")[0]
     # A channel of the application's own may be ended, and known to everybody.
     if not ticket.startswith(_PREFIX) or not _is_of_today(ticket.removeprefix(_PREFIX), now_s):
