@@ -16,6 +16,7 @@ import pytest
 from flask import Flask
 
 from flask_eventstream import EventStream
+from flask_eventstream.access.orders import Order
 from flask_eventstream.brokers import Broker, broker_from_url, check_channel
 from flask_eventstream.brokers.memory import MemoryBroker
 from flask_eventstream.brokers.sqlite.broker import SqliteBroker
@@ -25,8 +26,10 @@ from flask_eventstream.errors import (
     InvalidChannel,
     InvalidConfig,
     InvalidEvent,
+    InvalidGrant,
 )
 from flask_eventstream.event import Event
+from flask_eventstream.log.entries import CONTROL_CHANNEL
 from flask_eventstream.publisher import Publisher
 from harness.stage import has_ended
 
@@ -385,3 +388,54 @@ def test_a_sqlite_that_is_too_old_is_named(monkeypatch: pytest.MonkeyPatch) -> N
 
     with pytest.raises(InvalidConfig, match=r"needs SQLite 3\.24\.0, and this Python has 3\.23\.1"):
         broker_from_url("sqlite:///events.db", retention=None, timeout_s=5)
+
+
+# ---- disconnecting
+
+
+def orders(broker: MemoryBroker) -> list[Order | None]:
+    newest = broker.newest(CONTROL_CHANNEL, 10)
+    return [Order.decode(entry.event.data) for entry in newest if entry.event]
+
+
+def test_disconnect_orders_it(publisher: Publisher, broker: MemoryBroker) -> None:
+    """What is to be disconnected stands in a control entry; numbers become text."""
+    publisher.disconnect(7)  # type: ignore[arg-type]  # as publish takes it
+    publisher.disconnect(subject=8)
+    publisher.disconnect("a", "ann")
+
+    assert orders(broker) == [Order("7"), Order(None, "8"), Order("a", "ann")]
+
+
+def test_nobody_is_not_everybody(publisher: Publisher, broker: MemoryBroker) -> None:
+    """To disconnect or revoke nobody is refused in words: it would be everybody."""
+    with pytest.raises(ValueError, match="both are None"):
+        publisher.disconnect()
+    with pytest.raises(InvalidGrant, match="missing"):
+        publisher.revoke(None)  # type: ignore[arg-type]
+    with pytest.raises(InvalidGrant):
+        publisher.disconnect(subject="")
+    with pytest.raises(InvalidChannel):
+        publisher.disconnect("__control")
+
+    assert orders(broker) == []
+
+
+def test_revoke_disconnects_too(publisher: Publisher, broker: MemoryBroker) -> None:
+    """A revoked subject's streams end as well."""
+    publisher.revoke("ann")
+
+    assert orders(broker) == [Order(None, "ann")]
+
+
+def test_a_broker_that_can_not_is_named() -> None:
+    """A broker of somebody's own that has no control entries says so."""
+
+    class Poor:
+        listen = None
+
+    publisher = Publisher(Poor())  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="Poor can't do that: it lacks control"):
+        publisher.disconnect("a")
+    with pytest.raises(TypeError, match="lacks remember and recall"):
+        publisher.revoke("ann")

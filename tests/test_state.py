@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from flask_eventstream.access.orders import REVOKED_FOR_S
 from flask_eventstream.brokers.memory import MemoryBroker
 from flask_eventstream.config import Config
 from flask_eventstream.errors import EventTooLarge
@@ -39,6 +41,34 @@ def adopted(state: AppState, run: HubThread) -> Client:
     client = Client()
     run.give(state, Adoption(client.hub_end, StreamRequest(("sse",))))
     return client
+
+
+def test_revoked_are_grants_made_before() -> None:
+    """A subject's grants from before its revocation are void, and no others."""
+    state = a_state()
+    before_s = time.time()
+    assert not state.is_revoked("ann", before_s)
+
+    state.publisher.revoke("ann")
+
+    assert state.is_revoked("ann", before_s)
+    assert not state.is_revoked("ann", time.time() + 0.001)
+    assert not state.is_revoked("bob", before_s)
+
+
+def test_a_grant_that_is_too_old_is_void() -> None:
+    """A grant that is older than revocations are remembered is void: nobody could know."""
+    assert a_state().is_revoked("ann", time.time() - REVOKED_FOR_S - 1)
+
+
+def test_before_deciding_asks_only_where_no_hub_hears(run: HubThread) -> None:
+    """Without a hub that hears a decision has a position; with one it is a moment alone."""
+    state = a_state()
+    assert state.before_deciding().position is not None
+
+    client = adopted(state, run)
+    wait_until(lambda: state.before_deciding().position is None, what="the hub to hear")
+    client.close()
 
 
 def test_a_hub_is_made_for_the_first_stream(run: HubThread) -> None:

@@ -150,6 +150,8 @@ class EndReason(enum.Enum):
     """The reader's right to read ended; the client comes back and is asked whether it has one."""
     ENDED = "ended"
     """Every channel of the stream was ended by the application."""
+    DISCONNECTED = "disconnected"
+    """The application disconnected its reader, who may come back, and is asked again."""
     FINISHED = "finished"
     """The iterable behind the response is exhausted."""
     FAILED = "failed"

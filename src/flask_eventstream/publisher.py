@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any
 
-from flask_eventstream.brokers import Broker, broker_from_url, check_channel
-from flask_eventstream.errors import EventTooLarge, InvalidChannel, InvalidConfig, InvalidEvent
+from flask_eventstream.access.grant import check_subject
+from flask_eventstream.access.orders import REVOKED_FOR_S, Order, revocation_of
+from flask_eventstream.brokers import (
+    Broker,
+    HasControl,
+    HasRecords,
+    broker_from_url,
+    check_channel,
+)
+from flask_eventstream.errors import (
+    EventTooLarge,
+    InvalidChannel,
+    InvalidConfig,
+    InvalidEvent,
+    InvalidGrant,
+)
 from flask_eventstream.event import Event, Name
 
 __all__ = ["Publisher", "checked_items", "make_event"]
@@ -150,6 +165,52 @@ class Publisher:
         """
         self._broker.end(check_channel(channel))
 
+    def disconnect(
+        self, channel: Name | bytes | None = None, subject: str | int | None = None
+    ) -> None:
+        """End the streams of a channel, of a subject, or of a subject on a channel, everywhere.
+
+        Their readers come back within a second and are asked again whether they may. Streams on
+        whatever process and machine end within a second, or, where a process does not reach the
+        broker now, within a second of the moment when it does.
+
+        Args:
+            channel: Streams that read it, alone or among others.
+            subject: Streams whose rule, link or view said that this subject reads them.
+
+        Raises:
+            ValueError: Neither was given: nobody means everybody.
+            InvalidChannel: The channel's name can't be one.
+            InvalidGrant: The subject can't be one.
+            BrokerUnavailable: It was not ordered, or nobody knows. It may be done again.
+        """
+        subject = check_subject(subject)
+        if channel is None and subject is None:
+            why = "disconnect needs a channel, a subject, or both, and both are None"
+            raise ValueError(f"{why}: a reader who is not logged in has no subject")
+        order = Order(None if channel is None else check_channel(channel), subject)
+        if not isinstance(self._broker, HasControl):
+            raise _unable(self._broker, "control")
+        self._broker.control(order.encode())
+
+    def revoke(self, subject: str | int) -> None:
+        """`disconnect` a subject, and void the grants (links) that were made for it until now.
+
+        Lasts for 90 days, and no grant is good for longer.
+
+        Raises:
+            InvalidGrant: The subject can't be one.
+            BrokerUnavailable: Nobody knows whether all of it was done. It may be done again.
+        """
+        name = check_subject(subject)
+        if name is None:
+            raise InvalidGrant("subject", None, "is missing: name whose grants shall be void")
+        if not isinstance(self._broker, HasRecords):
+            raise _unable(self._broker, "remember and recall")
+        # In this order: who comes back must find the record.
+        self._broker.remember(revocation_of(name), repr(time.time()), for_s=REVOKED_FOR_S)
+        self.disconnect(subject=name)
+
     def close(self) -> None:
         """Free the broker's connections. Safe to repeat; the next publish opens others."""
         self._broker.close()
@@ -164,6 +225,10 @@ class Publisher:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _unable(broker: Broker, lacks: str) -> TypeError:
+    return TypeError(f"a broker of {type(broker).__name__} can't do that: it lacks {lacks}")
 
 
 def make_event(data: Any, type: Any = None, id: Any = None, retry: Any = None) -> Event:

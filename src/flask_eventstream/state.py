@@ -5,17 +5,20 @@ from __future__ import annotations
 import logging
 import random
 import re
+import time
 import weakref
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from flask_eventstream.brokers import Broker, broker_from_url
+from flask_eventstream.access.orders import REVOKED_FOR_S, revocation_of
+from flask_eventstream.brokers import Broker, HasRecords, broker_from_url
 from flask_eventstream.config import Config
 from flask_eventstream.errors import InvalidConfig
 from flask_eventstream.hub.admission import Admission
 from flask_eventstream.hub.adoption import Adoption, ServerConnection
 from flask_eventstream.hub.callbacks import CloseCallbacks
+from flask_eventstream.hub.deciding import Deciding, Decision
 from flask_eventstream.hub.home import HOMES
 from flask_eventstream.hub.hub import Stats, sum_stats
 from flask_eventstream.hub.observer import Observer, Observers
@@ -66,6 +69,7 @@ class AppState:
         self.callbacks = CloseCallbacks()
         self.observer: Observer = Observers(self.callbacks, *observers)
         """Who is told what happens to streams."""
+        self._deciding = Deciding(broker)
         self._said: set[str] = set()
         _ENDS.add(self)
 
@@ -82,6 +86,34 @@ class AppState:
         ended = [home.end_streams(self, within_s) for home in HOMES.all()]
         self.broker.close()
         return all(ended)
+
+    def is_revoked(self, subject: str, issued_at: float) -> bool:
+        """True where a grant that was made for a subject at this time is void.
+
+        Any thread; waits for the broker as `Broker.arrive` does.
+
+        Args:
+            subject: Whom it was made for.
+            issued_at: When, in seconds since 1970.
+
+        Raises:
+            BrokerUnavailable: Nobody knows. Let nobody in.
+        """
+        if issued_at < time.time() - REVOKED_FOR_S:
+            return True  # if it was revoked, nobody remembers
+        if not isinstance(self.broker, HasRecords):
+            return False  # `revoke` refuses
+        revoked_at = self.broker.recall(revocation_of(subject))
+        return revoked_at is not None and issued_at <= float(revoked_at)
+
+    def before_deciding(self) -> Decision:
+        """Note the moment. Call right before it is decided whether a reader may have a stream.
+
+        Then a `disconnect` that comes between that decision and the stream's opening ends the
+        stream, too: its `Reader` takes what this returns. Costs nothing while this process has
+        streams; else it waits for the broker as `Broker.arrive` does.
+        """
+        return self._deciding.begin(hears=any(hub.hears for hub in HOMES.hubs_of(self)))
 
     def say_once(self, text: str, *details: object) -> None:
         """Log a warning, once per process."""

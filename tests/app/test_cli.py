@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -19,6 +21,7 @@ from click.testing import Result
 from flask import Blueprint, Flask
 
 from flask_eventstream import EventStream, Publisher
+from flask_eventstream.access.orders import Order
 from flask_eventstream.app import cli
 from flask_eventstream.app.cli import group
 from flask_eventstream.hub.tail import Gap
@@ -186,6 +189,22 @@ def test_end_ends_the_channel(folder: Path) -> None:
         assert listener.lines[0]["type"] == "stream-end"
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_disconnect_orders_it(folder: Path) -> None:
+    """`flask sse disconnect` leaves an order in the log; without a channel and subject it asks."""
+    done = run(folder, "disconnect", "--channel", "news", "--subject", "7")
+    neither = run(folder, "disconnect")
+    bad = run(folder, "disconnect", "--channel", "__control")
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    (file,) = folder.rglob("*.db")
+    with contextlib.closing(sqlite3.connect(file)) as log:
+        rows = log.execute("SELECT channel, data FROM sse_events").fetchall()
+    assert [(c, Order.decode(text)) for c, text in rows] == [("__control", Order("news", "7"))]
+    assert neither.returncode == 2
+    assert "give --channel, --subject, or both" in neither.stderr
+    assert bad.returncode == 1
 
 
 def test_listen_can_be_interrupted(folder: Path) -> None:

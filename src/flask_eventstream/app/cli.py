@@ -63,6 +63,23 @@ def end(channel: str, name: str | None) -> None:
         raise click.ClickException(str(error)) from error
 
 
+@group.command("disconnect")
+@click.option("--channel", default=None, help="Streams that read it.")
+@click.option("--subject", default=None, help="Streams of this reader.")
+@_name_option
+def disconnect(channel: str | None, subject: str | None, name: str | None) -> None:
+    """End streams, of those who match all that is given; their readers are asked again.
+
+    It reaches every process and machine within a second. CHANNELs that are finished are for end.
+    """
+    if channel is None and subject is None:
+        raise click.UsageError("give --channel, --subject, or both")
+    try:
+        _state(name).publisher.disconnect(channel, subject)
+    except EventStreamError as error:
+        raise click.ClickException(str(error)) from error
+
+
 @group.command("listen")
 @click.argument("channels", nargs=-1, required=True, metavar="CHANNEL...")
 @_name_option

@@ -92,6 +92,23 @@ class Publishing(Registration):
         """
         self._state().publisher.end(channel)
 
+    def disconnect(
+        self, channel: Name | bytes | None = None, subject: str | int | None = None
+    ) -> None:
+        """End the streams of a channel, of a subject, or of a subject on a channel, everywhere.
+
+        Their readers come back within a second and are asked again whether they may: for a logout,
+        or a right that was taken away. As `Publisher.disconnect`, which says what it raises.
+        """
+        self._state().publisher.disconnect(channel, subject)
+
+    def revoke(self, subject: str | int) -> None:
+        """`disconnect` a subject, and void the grants (links) that were made for it until now.
+
+        As `Publisher.revoke`, which says what it raises.
+        """
+        self._state().publisher.revoke(subject)
+
 
 def event_in(
     app: Flask,

@@ -24,6 +24,7 @@ from flask_eventstream.hub.adoption import Adoption
 from flask_eventstream.hub.bring_live import BringLive
 from flask_eventstream.hub.catchup import CatchUp
 from flask_eventstream.hub.clockwork import Clockwork
+from flask_eventstream.hub.control import Control
 from flask_eventstream.hub.expiry import Expiry
 from flask_eventstream.hub.fanout import FanOut
 from flask_eventstream.hub.groups import Group, Groups
@@ -112,6 +113,14 @@ class Hub:
         self._opening = Opening(
             loop, config, bring_live=self._bring_live, join=self._join, observer=observer
         )
+        self._control = Control(
+            loop,
+            broker,
+            self._bring_live,
+            streams=self._streams,
+            read=self._readers,
+            random=random,
+        )
         self._clockwork = Clockwork(
             loop,
             config,
@@ -137,6 +146,11 @@ class Hub:
             ended=dict(self._ended),
         )
 
+    @property
+    def hears(self) -> bool:
+        """True while it hears what other processes order. Any thread may ask."""
+        return self._control.live
+
     # ---- opening
 
     def adopt(self, adoption: Adoption) -> None:
@@ -156,6 +170,7 @@ class Hub:
             self._observer.opened(request.reader, request.channels)
         opening = self._opening.open(stream, adoption, refusal=refusal)
         stream.opening = self.loop.create_task(opening)
+        self._control.adopted(stream)
 
     def _admit(self, stream: Stream) -> bytes:
         """Nothing for a reader that may stay, else what it is sent away with."""
@@ -201,7 +216,9 @@ class Hub:
         """Give new entries to whom they are for."""
         self._bring_live.hold(entries)
         for entry in entries:
-            if entry.kind is not _CONTROL:
+            if entry.kind is _CONTROL:
+                self._control.deliver(entry)
+            else:
                 for group in self._groups.of(entry.channel):
                     group.add(entry)
                     self._fan_out.ready(group)
@@ -209,6 +226,7 @@ class Hub:
     def interrupted(self, channels: Collection[str] | None, position: str) -> None:
         """Tell live readers of what is gone; let waiting ones read the log again."""
         self._bring_live.interrupt(channels)
+        self._control.interrupted(channels)
         for group in self._groups:
             gone = [c for c in group.channels if channels is None or c in channels]
             if gone:
@@ -224,6 +242,7 @@ class Hub:
     def lost(self, stream: Stream) -> None:
         """Forget a stream whose connection is closed."""
         channels = self._streams.pop(stream)
+        self._control.lost(stream)
         if stream in self._sent_away:
             self._sent_away.remove(stream)
         else:
@@ -254,6 +273,7 @@ class Hub:
 
     def _rest(self) -> None:
         """Nobody has come for a while: stop listening."""
+        self._control.rest()
         if self._listener is not None:
             self._listener.stop()
             self._listener = None

@@ -41,6 +41,11 @@ class Reader:
     """The client's, as the application sees it: behind a proxy, what ProxyFix makes of it."""
     expires_at: float | None = None
     """When its right to read ends, in seconds since 1970."""
+    decided_at_s: float | None = None
+    """When somebody began to decide that it may read, by the machine's monotonic clock; ``None``
+    where everybody may."""
+    control_position: str | None = None
+    """Where the control entries stood then; ``None`` where this process hears them anyway."""
 
 
 @dataclass(frozen=True, slots=True)

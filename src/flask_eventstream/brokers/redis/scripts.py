@@ -92,7 +92,8 @@ class Keys:
 
     def is_taken(self, channel: str) -> bool:
         """True for a channel whose pub/sub channel is a hidden one's."""
-        return f"{self.channel_prefix}{channel}".startswith(self._hidden)
+        named = f"{self.channel_prefix}{channel}"
+        return named.startswith(self._hidden) and not channel.startswith(HIDDEN)
 
     def record(self, name: str) -> str:
         """Where the text of a name is."""
