@@ -10,6 +10,7 @@ from flask import Flask, Request, Response, request
 from flask_eventstream.access.rules import ChannelRule, Rules, check_pattern
 from flask_eventstream.app.caches import keep_out_of_caches
 from flask_eventstream.app.guards import Guard, Guards, ask
+from flask_eventstream.app.moment import note_moment
 from flask_eventstream.app.registration import Registration
 from flask_eventstream.app.registry import registry_of
 from flask_eventstream.app.rule_book import RuleBook
@@ -95,7 +96,10 @@ class Protection(Registration):
         if request.method == "OPTIONS" and automatic:
             return None
         app = self._app()
-        return ask(app, current_request(), self._guards_in(app))
+        guards = self._guards_in(app)
+        if guards:
+            note_moment(self._state(app), current_request())
+        return ask(app, current_request(), guards)
 
     def _answered(self, response: Response) -> Response:
         # What a guard aborted with; routes of your own on this blueprint are your own.

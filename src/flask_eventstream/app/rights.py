@@ -24,9 +24,11 @@ from typing import Any
 from flask import Flask, Request, Response
 
 from flask_eventstream.access.grant import Grant
+from flask_eventstream.access.links import QUERY
 from flask_eventstream.access.rules import Match, Rules
 from flask_eventstream.app.asked import channels_asked, why_too_long
 from flask_eventstream.app.guards import ask
+from flask_eventstream.app.moment import note_moment
 from flask_eventstream.app.protection import rules_of
 from flask_eventstream.app.registry import registry_of, say_once
 from flask_eventstream.brokers import check_channel
@@ -85,10 +87,13 @@ def decide(
     if request.method == "OPTIONS":
         return app.make_default_options_response()
     guards = stream._guards_in(app)  # noqa: SLF001  of this package
+    state: AppState = stream._state(app)  # noqa: SLF001  the same
+    rules = rules_of(app)
+    if guards or chosen or rules is not None or QUERY in request.args:
+        note_moment(state, request)
     answer = ask(app, request, guards)
     if answer is not None:
         return app.make_response(answer)
-    state: AppState = stream._state(app)  # noqa: SLF001  the same
     too_long = why_too_long(state, request)
     if too_long is not None:
         return _refuse(app, 400, too_long)
@@ -97,7 +102,6 @@ def decide(
         state.admission.check_channels(len(channels))
     except InvalidChannel as error:
         return _refuse(app, 400, str(error))
-    rules = rules_of(app)
     if rules is None and not guards:
         _say_open(app, stream, state)
     if chosen:

@@ -12,6 +12,7 @@ from flask import Flask, Request, Response
 
 from flask_eventstream.access.ticket import HEADER, is_good
 from flask_eventstream.app.asked import address_of
+from flask_eventstream.app.moment import with_moment
 from flask_eventstream.app.older_flask import take_back_contexts
 from flask_eventstream.app.registry import say_once
 from flask_eventstream.app.rights import Right
@@ -81,7 +82,7 @@ def open_stream(
         tells_position=_is_browser(request),
         padding_bytes=_padding(request),
         lifetime_s=state.config.stream_lifetime_s,
-        reader=right.reader(address_of(app, state, request)),
+        reader=with_moment(right.reader(address_of(app, state, request)), request),
     )
     opening = Opening(state, asked, diagnosed=_is_doctor(app, state, request))
     return event_stream(app, opening)
