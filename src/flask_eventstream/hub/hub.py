@@ -86,6 +86,10 @@ class Hub:
         observer: Told what happens to streams.
     """
 
+    _listener: Listener | None = None
+    _opened = 0
+    _stopping = False
+
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
@@ -108,7 +112,6 @@ class Hub:
         self._readers: Counter[str] = Counter()
         self._fan_out = FanOut(loop, observer)
         self._pages = SharedPages(loop)
-        self._listener: Listener | None = None
         self._bring_live = BringLive(loop, self._listening, self._pages)
         self._opening = Opening(
             loop, config, bring_live=self._bring_live, join=self._join, observer=observer
@@ -131,11 +134,9 @@ class Hub:
             rest=self._rest,
         )
         self._expiry = Expiry(loop, streams=self._streams, random=random)
-        self._opened = 0
         self._ended: Counter[str] = Counter()
         self._empty = asyncio.Event()
         self._empty.set()
-        self._stopping = False
 
     def stats(self) -> Stats:
         """What the hub does now. Any thread may ask."""

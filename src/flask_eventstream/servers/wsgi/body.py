@@ -95,11 +95,15 @@ def take_in(
     with _time_bound(client, run) as is_late:
         spool, why = _read(stream, is_late)
     weakref.finalize(request, spool.close)
-    whole: Any = spool if why is None else io.BufferedReader(_Both(spool, stream))
-    for each in (environ, request.environ):
-        each["wsgi.input"] = whole
-    request.__dict__["stream"] = whole
+    _put_back(spool if why is None else io.BufferedReader(_Both(spool, stream)), environ, request)
     return why
+
+
+def _put_back(body: Any, environ: dict[str, Any], request: Any) -> None:
+    """Let whoever reads the request's body read this one."""
+    for each in (environ, request.environ):
+        each["wsgi.input"] = body
+    request.__dict__["stream"] = body
 
 
 def _too_large() -> str:
