@@ -341,6 +341,19 @@ def test_the_guard_by_address_holds(path: str, status: int, copied: Path) -> Non
         assert client.head(path).status_code == status
 
 
+@pytest.mark.usefixtures("own_sse")
+def test_the_link_of_the_page_opens_its_stream(copied: Path) -> None:
+    """The how-to's page has a link to its order, and without it nobody reads."""
+    app: Flask = load(copied, "link").app
+    app.config |= {"SECRET_KEY": "test", "SSE_BROKER_URL": "memory://"}
+    client = app.test_client()
+    address = client.get("/orders/42").text.split('"')[3]
+
+    assert client.head(address).status_code == 200
+    assert client.head("/stream?channel=order-42").status_code == 403
+    assert client.get("/orders/43").status_code == 403
+
+
 @pytest.fixture
 def own_sse(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give a snippet an `sse` that no other test has put a rule on."""

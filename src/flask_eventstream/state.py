@@ -8,11 +8,12 @@ import re
 import time
 import weakref
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from flask_eventstream.access.orders import REVOKED_FOR_S, revocation_of
-from flask_eventstream.brokers import Broker, HasRecords, broker_from_url
+from flask_eventstream.access.orders import BEGIN, REVOKED_FOR_S, revocation_of
+from flask_eventstream.brokers import Broker, HasControl, HasRecords, broker_from_url
 from flask_eventstream.config import Config
 from flask_eventstream.errors import InvalidConfig
 from flask_eventstream.hub.admission import Admission
@@ -22,6 +23,8 @@ from flask_eventstream.hub.deciding import Deciding, Decision
 from flask_eventstream.hub.home import HOMES
 from flask_eventstream.hub.hub import Stats, sum_stats
 from flask_eventstream.hub.observer import Observer, Observers
+from flask_eventstream.log.entries import Missed, UpToDate
+from flask_eventstream.log.position import compose
 from flask_eventstream.process import at_exit
 from flask_eventstream.publisher import Publisher
 
@@ -114,6 +117,27 @@ class AppState:
         streams; else it waits for the broker as `Broker.arrive` does.
         """
         return self._deciding.begin(hears=any(hub.hears for hub in HOMES.hubs_of(self)))
+
+    def position_of(self, channels: Sequence[str]) -> str | None:
+        """Where these channels stand now, as an id to read on from; ``None`` where nobody can say.
+
+        Any thread; waits for the broker as `Broker.arrive` does.
+
+        Raises:
+            BrokerUnavailable: The log can't be read.
+        """
+        standing = self.broker.arrive(channels, None)
+        if isinstance(standing, Missed) and isinstance(self.broker, HasControl):
+            if len(channels) > 1:
+                # In a cluster, where each channel is a log.
+                each = {channel: self.broker.arrive((channel,), None) for channel in channels}
+                here = {c: s.page.position for c, s in each.items() if isinstance(s, UpToDate)}
+                if len(here) == len(channels):
+                    return compose(here)
+            # Nothing was published yet. With this the log begins, which gives it places.
+            self.broker.control(BEGIN)
+            standing = self.broker.arrive(channels, None)
+        return standing.page.position if isinstance(standing, UpToDate) else None
 
     def say_once(self, text: str, *details: object) -> None:
         """Log a warning, once per process."""

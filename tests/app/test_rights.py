@@ -24,6 +24,7 @@ from flask_eventstream import (
     ServerSentEventsBlueprint,
     sse,
 )
+from flask_eventstream.access.links import Link, sign_link
 from flask_eventstream.app.rights import Right, decide
 from harness.hand_server import HandServer
 
@@ -89,6 +90,46 @@ def view_and_guard(events: EventStream) -> None:
     events.before_request(lambda: ("not for you", 403))
 
 
+def link(events: EventStream) -> None:
+    """A link grants the first order, and no rule would let anybody in."""
+    rule_false(events)
+
+
+def others_link(events: EventStream) -> None:
+    """The link is for the second order."""
+    rule_false(events)
+
+
+def expired_link(events: EventStream) -> None:
+    """The link's time is over."""
+    rule_false(events)
+
+
+def forged_link(events: EventStream) -> None:
+    """Somebody who has not the key made it, and rules would let anybody in."""
+    rule_true(events)
+
+
+def other_apps_link(events: EventStream) -> None:
+    """Another application with the same key made it, and rules would let anybody in."""
+    rule_true(events)
+
+
+def rotated_link(events: EventStream) -> None:
+    """It was signed before the key was changed."""
+    rule_false(events)
+
+
+def a_token(who: Callable[[EventStream], None], position: str) -> str:
+    channel = OTHERS if who is others_link else MINE
+    lasts_s = -1 if who is expired_link else 60
+    now = time.time()
+    signed = Link((channel,), now - 60, now + lasts_s, position=position)
+    keys = {forged_link: "guess", rotated_link: "old key"}
+    application = "another" if who is other_apps_link else "app_under_test"
+    return sign_link(signed, keys=[keys.get(who, "key")], application=application)
+
+
 #: What each way to decide answers: to one channel of mine, to one of others', to both, to none.
 WHO: dict[Callable[[EventStream], None], tuple[int, int, int, int]] = {
     no_rule: (200, 200, 200, 200),
@@ -98,7 +139,14 @@ WHO: dict[Callable[[EventStream], None], tuple[int, int, int, int]] = {
     guard: (403, 403, 403, 403),
     view_chooses: (200, 200, 200, 200),
     view_and_guard: (403, 403, 403, 403),
+    link: (200, 403, 403, 200),
+    others_link: (403, 200, 403, 200),
+    expired_link: (204, 403, 403, 204),
+    forged_link: (403, 403, 403, 403),
+    other_apps_link: (403, 403, 403, 403),
+    rotated_link: (200, 403, 403, 200),
 }
+LINKS = (link, others_link, expired_link, forged_link, other_apps_link, rotated_link)
 QUERIES = {
     "mine": [MINE],
     "others": [OTHERS],
@@ -111,6 +159,9 @@ OPENED = {
     rule_true: [{MINE}, {OTHERS}, {MINE, OTHERS}, {"sse"}],
     rule_of_mine: [{MINE}],
     view_chooses: [{MINE}] * 4,
+    link: [{MINE}] * 4,
+    others_link: [{OTHERS}] * 4,
+    rotated_link: [{MINE}] * 4,
 }
 TABLE = [
     pytest.param(who, query, answer, id=f"{who.__name__}-{query}")
@@ -123,7 +174,7 @@ def ask(
     who: Callable[[EventStream], None], query: str, after: str
 ) -> tuple[Flask, str, EventStream]:
     """An application where `who` decides, and an address of its stream."""
-    app, events = served(SSE_PUBLIC=True)
+    app, events = served(SSE_PUBLIC=True, SECRET_KEY="key", SECRET_KEY_FALLBACKS=["old key"])
     methods = {"methods": ["GET", "POST"]}
     by_view = who in (view_chooses, view_and_guard)
     app.add_url_rule(
@@ -135,6 +186,8 @@ def ask(
             name: events.publish(f"old of {name}", channel=name) for name in (OTHERS, MINE, "sse")
         }
     named = [f"channel={quote(name)}" for name in QUERIES[query]]
+    if who in LINKS:
+        named.append(f"grant={a_token(who, ids['sse'])}")
     if after == "another's id":
         named.append(f"lastEventId={ids[OTHERS]}")
     return app, f"/mine?{'&'.join(named)}", events

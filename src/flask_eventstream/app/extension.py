@@ -10,6 +10,7 @@ from flask.json import dumps
 
 from flask_eventstream.app.asked import address_of
 from flask_eventstream.app.caches import keep_out_of_caches
+from flask_eventstream.app.linking import Linking
 from flask_eventstream.app.protection import Protection, current_request
 from flask_eventstream.app.publishing import Publishing, event_in
 from flask_eventstream.app.registration import DEFAULT_PREFIX
@@ -27,7 +28,7 @@ __all__ = ["EventStream"]
 use_json_dumps(dumps)
 
 
-class EventStream(Protection, Publishing):
+class EventStream(Protection, Publishing, Linking):
     """Server push for a Flask application.
 
     Blueprint style, for one application or many::

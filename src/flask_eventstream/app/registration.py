@@ -40,6 +40,10 @@ class Registration(Blueprint):
         streams = registry_of(app).streams
         if self not in streams:
             streams.append(self)
+        # As Flask names it: a parent's name comes first, and a name may be given at registration.
+        name = f"{options.get('name_prefix', '')}.{options.get('name', self.name)}.stream"
+        registry_of(app).endpoints.setdefault(self, name.lstrip("."))
+        app.add_template_global(_first_url, "sse_url")
 
     def _meant(self, app: Flask) -> Any:
         """Which of an application's EventStreams is meant by this object.
@@ -89,3 +93,9 @@ class Registration(Blueprint):
             f"{self.name} belongs to {which}, so this must run inside one: use"
             " `with app.app_context():`, or Publisher(url), which needs no application"
         )
+
+
+def _first_url(*channels: Any, **values: Any) -> str:
+    """``sse_url`` of templates: a link of the application's first EventStream."""
+    address: str = registry_of(current_app).streams[0].url(*channels, **values)
+    return address

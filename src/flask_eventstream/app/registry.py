@@ -31,6 +31,8 @@ class Registry:
 
     streams: list[Any] = field(default_factory=list)
     """The EventStreams that are registered on it, in their order."""
+    endpoints: dict[object, str] = field(default_factory=dict)
+    """The endpoint of each one's stream, as ``url_for`` wants it."""
     states: dict[object, AppState] = field(default_factory=dict)
     """Of those EventStreams that were used already."""
     brokers: dict[Config, Broker] = field(default_factory=dict)

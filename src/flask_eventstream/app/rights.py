@@ -6,7 +6,9 @@ The order is the same for GET, HEAD and whatever other method a route of the app
 2. The guards of the EventStream (`EventStream.before_request`) are asked, each once.
 3. Where the view chose the channels, ``sse.stream("orders:42")``, it has decided: rules are not
    asked.
-4. Otherwise the query names the channels, and the rules of the application decide (
+4. Where the query has a link (`EventStream.url`), that decides: of exactly its channels. Rules are
+   not asked.
+5. Otherwise the query names the channels, and the rules of the application decide (
    `EventStream.channel`): of all its EventStreams, since they share its log. Without any rule
    everybody may read everything. With the first one a channel that falls under no rule is closed.
 
@@ -24,9 +26,10 @@ from typing import Any
 from flask import Flask, Request, Response
 
 from flask_eventstream.access.grant import Grant
-from flask_eventstream.access.links import QUERY
+from flask_eventstream.access.links import QUERY, Link
 from flask_eventstream.access.rules import Match, Rules
 from flask_eventstream.app.asked import channels_asked, why_too_long
+from flask_eventstream.app.by_link import link_asked
 from flask_eventstream.app.guards import ask
 from flask_eventstream.app.moment import note_moment
 from flask_eventstream.app.protection import rules_of
@@ -97,17 +100,35 @@ def decide(
     too_long = why_too_long(state, request)
     if too_long is not None:
         return _refuse(app, 400, too_long)
-    try:
-        channels = _names(chosen or channels_asked(request))
-        state.admission.check_channels(len(channels))
-    except InvalidChannel as error:
-        return _refuse(app, 400, str(error))
+    link = None if chosen else link_asked(app, state, request)
+    if link is not None:
+        return link if isinstance(link, Response) else _by_link(link)
     if rules is None and not guards:
         _say_open(app, stream, state)
-    if chosen:
-        return Right(channels)
-    # A link in the query decides here, before the rules are asked.
-    return Right(channels) if rules is None else _by_rules(app, rules, channels)
+    return _of_channels(app, state, chosen or channels_asked(request), None if chosen else rules)
+
+
+def _of_channels(
+    app: Flask, state: AppState, channels: Sequence[object], rules: Rules | None
+) -> Right | Response:
+    """The right to these, where the rules say so, if there are any to be asked."""
+    try:
+        names = _names(channels)
+        state.admission.check_channels(len(names))
+    except InvalidChannel as error:
+        return _refuse(app, 400, str(error))
+    return Right(names) if rules is None else _by_rules(app, rules, names)
+
+
+def _by_link(link: Link) -> Right:
+    return Right(
+        link.channels,
+        subject=link.subject,
+        info=link.info,
+        until=link.until,
+        position=link.position,
+        by_link=True,
+    )
 
 
 def _by_rules(app: Flask, rules: Rules, channels: tuple[str, ...]) -> Right | Response:
