@@ -127,6 +127,29 @@ def test_one_event_to_many_channels(publisher: Publisher, broker: MemoryBroker, 
     assert broker.read(["b"], start).entries[0].position == ids["b"]
 
 
+def test_a_client_is_excluded(publisher: Publisher, broker: MemoryBroker, start: str) -> None:
+    """Each way of publishing takes the client that shall not get the events."""
+    publisher.publish("1", exclude="me")
+    publisher.publish(Event({"a": 1}, type="t"), exclude="me")
+    publisher.publish_many(["3", Event("4")], exclude="me")
+    publisher.publish_to(["sse"], "5", exclude="me")
+    publisher.publish("6", exclude="")
+    publisher.publish("7", exclude=7)
+
+    found = published(broker, start)
+
+    assert [event.exclude for event in found] == ["me"] * 5 + [None, "7"]
+    assert found[1] == Event({"a": 1}, type="t", exclude="me")
+    assert found[1].is_json
+
+
+@pytest.mark.parametrize("name", ["a\nb", " a", "x" * 201, "\ud800", True, b"x"], ids=repr)
+def test_nobody_is_called_so(publisher: Publisher, name: Any) -> None:
+    """A name that no client can have is refused."""
+    with pytest.raises(InvalidEvent, match="event exclude"):
+        publisher.publish("x", exclude=name)
+
+
 def test_no_channel_at_all(publisher: Publisher) -> None:
     """`publish_to` of no channel publishes nothing."""
     assert publisher.publish_to([], "x") == {}

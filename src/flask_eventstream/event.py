@@ -26,6 +26,7 @@ __all__ = [
     "STREAM_EXPIRED",
     "Event",
     "Name",
+    "client_id_fault",
     "could_be_position",
     "encode_channels_event",
     "encode_farewell",
@@ -77,6 +78,9 @@ _NEVER_LAZY = (int, float, dict, list, tuple)
 #: As long as the name of a channel may be. Limits on memory count data alone.
 _MAX_TYPE_BYTES = 200
 
+#: As long as a subject may be. A page makes up 36 (crypto.randomUUID).
+_MAX_CLIENT_BYTES = 200
+
 #: Timers count milliseconds in 32 bits with a sign, and fire at once beyond it (a month).
 _MAX_RETRY_MS = 2**31 - 1
 
@@ -115,6 +119,8 @@ class Event:
         id: The application's own id, sent as it is and a point to resume from; ``None`` or empty
             lets the broker's position be the id. At most 800 bytes.
         retry: Milliseconds that the client waits before it reconnects, from now on.
+        exclude: The client id of the page that shall not get it, as it named itself. It goes with
+            the event through the log, and to no reader.
 
     Raises:
         InvalidEvent: A field that the event stream can't carry; names the field and the remedy.
@@ -124,6 +130,7 @@ class Event:
     type: str | None = None
     id: str | None = None
     retry: int | None = None
+    exclude: str | None = None
     is_json: bool = field(default=False, init=False, compare=False, repr=False)
     """True where ``data`` was not text and became JSON text."""
 
@@ -140,15 +147,31 @@ class Event:
             object.__setattr__(self, "id", _checked_id(self.id))
         if self.retry is not None:
             object.__setattr__(self, "retry", _checked_retry(self.retry))
+        if self.exclude is not None:
+            object.__setattr__(self, "exclude", _checked_client(self.exclude))
 
     @classmethod
     def from_json(
-        cls, text: str, type: str | None = None, id: str | None = None, retry: int | None = None
+        cls,
+        text: str,
+        type: str | None = None,
+        id: str | None = None,
+        retry: int | None = None,
+        exclude: str | None = None,
     ) -> Event:
         """An event whose data was made JSON before, as logs keep it."""
-        event = cls(text, type, id, retry)
+        event = cls(text, type, id, retry, exclude)
         object.__setattr__(event, "is_json", True)
         return event
+
+    def excluding(self, client_id: Name) -> Event:
+        """The same event, which one client shall not get.
+
+        Raises:
+            InvalidEvent: No client can have such an id.
+        """
+        make: Callable[..., Event] = Event.from_json if self.is_json else Event
+        return make(self.data, self.type, self.id, self.retry, client_id)
 
     @property
     def size_bytes(self) -> int:
@@ -225,6 +248,17 @@ def obvious_text(value: Any) -> str | None:
     return str(value) if issubclass(kind, UUID) else None
 
 
+def client_id_fault(client_id: str) -> str | None:
+    """Why no page can name itself so, in words; ``None`` where it can."""
+    if not client_id.isprintable():
+        return "has a character that can't be printed: use printable text"
+    if client_id != client_id.strip():
+        return "begins or ends with white space, which a header loses: strip it"
+    if len(client_id.encode()) > _MAX_CLIENT_BYTES:
+        return f"is longer than {_MAX_CLIENT_BYTES} bytes: shorten it"
+    return None
+
+
 def could_be_position(event_id: str) -> bool:
     """True for an id of the form that logs write; whoever read it could come back anywhere."""
     return _POSITION.fullmatch(event_id) is not None
@@ -285,6 +319,14 @@ def _checked_id(value: object) -> str | None:
     if could_be_position(text):
         why = "could be a position in a log, which has this form: put a word in front, as order-…"
         raise InvalidEvent("id", value, why)
+    return text or None
+
+
+def _checked_client(value: object) -> str | None:
+    text = _checked_text("exclude", value)
+    fault = client_id_fault(text)
+    if fault is not None:
+        raise InvalidEvent("exclude", value, fault)
     return text or None
 
 

@@ -77,6 +77,7 @@ class Publisher:
         id: Name | None = None,
         retry: int | str | None = None,
         channel: Name | bytes = "sse",
+        exclude: Name | None = None,
     ) -> str:
         """Append an event to a channel's log and wake its readers.
 
@@ -86,6 +87,7 @@ class Publisher:
             id: The event's own id, a point to resume from; by default the log's position.
             retry: Milliseconds the client shall wait before it reconnects.
             channel: Who gets it.
+            exclude: The client id of a page that does not get it, live or later.
 
         Returns:
             The event's id.
@@ -96,15 +98,21 @@ class Publisher:
             InvalidChannel: The channel's name can't be one.
             BrokerUnavailable: It was not appended. Blocks no longer than ``timeout_s``.
         """
-        event = self._checked(make_event(data, type, id, retry))
+        event = self._checked(make_event(data, type, id, retry, exclude))
         return self._broker.publish(check_channel(channel), event)
 
-    def publish_many(self, items: Iterable[Any], channel: Name | bytes = "sse") -> list[str]:
+    def publish_many(
+        self,
+        items: Iterable[Any],
+        channel: Name | bytes = "sse",
+        exclude: Name | None = None,
+    ) -> list[str]:
         """Publish several events to one channel, in order, cheaper than one by one.
 
         Args:
             items: Each as the first argument of `publish`.
             channel: Who gets them.
+            exclude: As in `publish`.
 
         Returns:
             Their ids.
@@ -115,7 +123,7 @@ class Publisher:
                 many. Redis takes them in pieces of 100, and each blocks for ``timeout_s`` at the
                 most.
         """
-        events = [self._checked(item) for item in checked_items(items)]
+        events = [self._checked(make_event(i, exclude=exclude)) for i in checked_items(items)]
         return self._broker.publish_many(check_channel(channel), events)
 
     def publish_to(
@@ -125,12 +133,13 @@ class Publisher:
         type: Name | None = None,
         id: Name | None = None,
         retry: int | str | None = None,
+        exclude: Name | None = None,
     ) -> dict[str, str]:
         """Publish one event to each of several channels, cheaper than one by one.
 
         Args:
             channels: Who gets it; a name that is there twice counts once.
-            data: As in `publish`, and so are ``type``, ``id`` and ``retry``.
+            data: As in `publish`, and so are ``type``, ``id``, ``retry`` and ``exclude``.
 
         Returns:
             The event's id in each channel, by its name as text.
@@ -143,11 +152,10 @@ class Publisher:
                 ``timeout_s`` at the most.
         """
         names = checked_channels(channels)
-        event = self._checked(make_event(data, type, id, retry))
+        event = self._checked(make_event(data, type, id, retry, exclude))
         return dict(zip(names, self._broker.publish_to(names, event), strict=True))
 
-    def _checked(self, item: Any) -> Event:
-        event = make_event(item)
+    def _checked(self, event: Event) -> Event:
         if event.size_bytes > self._max_event_bytes:
             raise EventTooLarge(
                 event.data, size_bytes=event.size_bytes, limit_bytes=self._max_event_bytes
@@ -231,13 +239,17 @@ def _unable(broker: Broker, lacks: str) -> TypeError:
     return TypeError(f"a broker of {type(broker).__name__} can't do that: it lacks {lacks}")
 
 
-def make_event(data: Any, type: Any = None, id: Any = None, retry: Any = None) -> Event:
-    """The event of `Publisher.publish`'s first arguments.
+def make_event(
+    data: Any, type: Any = None, id: Any = None, retry: Any = None, exclude: Any = None
+) -> Event:
+    """The event of `Publisher.publish`'s arguments.
 
     Raises:
         InvalidEvent: No event stream could carry it.
     """
-    return data if isinstance(data, Event) else Event(data, type, id, retry)
+    if not isinstance(data, Event):
+        return Event(data, type, id, retry, exclude)
+    return data if exclude is None else data.excluding(exclude)
 
 
 def checked_items(items: Iterable[Any]) -> Iterable[Any]:

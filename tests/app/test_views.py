@@ -86,6 +86,59 @@ def test_a_channel_that_can_not_be_one_is_a_bad_request(app: Flask, query: str, 
     assert response.text.endswith(why)
 
 
+@pytest.mark.parametrize(
+    ("query", "headers", "named"),
+    [
+        ("", {}, None),
+        ("?client=", {}, None),
+        ("?client=page-1", {}, "page-1"),
+        ("?client=Zo%C3%AB", {"X-SSE-Client": "other"}, "Zoë"),
+        ("", {"X-SSE-Client": "page-1"}, "page-1"),
+        ("?client=" + "x" * 200, {}, "x" * 200),
+    ],
+)
+def test_a_page_may_have_a_name(
+    app: Flask, events: EventStream, query: str, headers: dict[str, str], named: str | None
+) -> None:
+    """The query, else the header, says what the page calls itself."""
+    with app.test_request_context(f"/stream{query}", headers=headers):
+        response: Any = events.stream()
+
+    assert response.opening.request.reader.client_id == named
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("a%0Ab", "can't be printed"),
+        ("a%00", "can't be printed"),
+        ("%20a", "white space"),
+        ("x" * 201, "longer than 200 bytes"),
+        ("%C3%AB" * 101, "longer than 200 bytes"),
+    ],
+)
+def test_a_name_that_can_not_be_one_is_a_bad_request(app: Flask, name: str, why: str) -> None:
+    """Names that no event could leave out are refused in words."""
+    response = app.test_client().get(f"/stream?client={name}")
+
+    assert response.status_code == 400
+    assert response.text.startswith("client '")
+    assert why in response.text
+
+
+def test_the_page_of_a_request(app: Flask, events: EventStream) -> None:
+    """`client_id` is what the page says in a header; its own query may have a `client`, too."""
+    asked = [
+        ({}, None),
+        ({"X-SSE-Client": "page-1"}, "page-1"),
+        ({"X-SSE-Client": "x" * 201}, None),
+        ({"X-SSE-Client": ""}, None),
+    ]
+    for headers, named in asked:
+        with app.test_request_context("/say?client=customer", headers=headers):
+            assert events.client_id() == named
+
+
 def test_too_many_channels_are_a_bad_request(app: Flask) -> None:
     """More channels than configured give 400, which names the key; as many are fine."""
     app.config["SSE_MAX_CHANNELS"] = 2

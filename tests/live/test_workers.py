@@ -58,6 +58,30 @@ def test_two_workers(kind: str, options: list[str], launch: Launch, channel: str
             assert [reader.next_event()["data"] for _ in published] == published
 
 
+def test_not_to_myself(launch: Launch, channel: str) -> None:
+    """A page's own events are left out by each worker, whoever published, also when it is back."""
+    site = launch("gunicorn-sync", options=TWO_WORKERS)
+    url = f"{site.stream_url(channel)}&client=me"
+    with ExitStack() as stack:
+        others = readers_on_both(site, channel, stack)
+        mine = [stack.enter_context(Reader(url)) for _ in range(6)]
+        site.publisher.publish("first", channel=channel)
+        for data, exclude in (("1", "me"), ("2", "you"), ("3", "me"), ("4", None)):
+            site.publisher.publish(data, channel=channel, exclude=exclude)
+
+        for reader in others.values():
+            assert [reader.next_event()["data"] for _ in range(5)] == ["first", *"1234"]
+        for reader in mine:
+            assert [reader.next_event()["data"] for _ in range(3)] == ["first", "2", "4"]
+        last_id = others[min(others)].last_event_id
+
+    site.publisher.publish("5", channel=channel, exclude="me")
+    site.publisher.publish("6", channel=channel)
+    for _ in range(4):
+        with Reader(url, headers={"Last-Event-ID": last_id}) as reader:
+            assert reader.next_event()["data"] == "6"
+
+
 def test_publishing_before_the_fork(launch: Launch, channel: str) -> None:
     """A preloaded application that published while it was imported loses nothing to the fork."""
     options = [*TWO_WORKERS, "--preload"]

@@ -9,7 +9,14 @@ from flask import Flask, Request
 from flask_eventstream.app.registry import say_once
 from flask_eventstream.state import AppState
 
-__all__ = ["address_of", "channels_asked", "why_too_long"]
+__all__ = [
+    "address_of",
+    "channels_asked",
+    "client_id_of",
+    "header_of",
+    "page_of",
+    "why_too_long",
+]
 
 #: How the older extensions name the channel of a stream that names none.
 _DEFAULT_CHANNEL = "sse"
@@ -28,6 +35,22 @@ def channels_asked(request: Request) -> Sequence[str]:
     """The channels that the query names, as they stand there."""
     # "?channel=" means the default, as it did in the older extension.
     return [name for name in request.args.getlist("channel") if name] or (_DEFAULT_CHANNEL,)
+
+
+def page_of(request: Request) -> str:
+    """What the page calls itself that makes a request of its own; empty where it has no name."""
+    return header_of(request, "X-SSE-Client")
+
+
+def client_id_of(request: Request) -> str:
+    """What the page of a stream calls itself: an EventSource can't set headers."""
+    return request.args.get("client") or page_of(request)
+
+
+def header_of(request: Request, name: str) -> str:
+    """A header as text; empty where there is none."""
+    # Browsers send UTF-8 (WHATWG HTML 9.2.3); WSGI hands header bytes out as Latin-1.
+    return request.headers.get(name, "").encode("latin-1").decode("utf-8", "replace")
 
 
 def address_of(app: Flask, state: AppState, request: Request) -> str | None:

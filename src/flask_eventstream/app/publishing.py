@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from flask import Flask
+from flask import Flask, request
 
+from flask_eventstream.app.asked import page_of
 from flask_eventstream.app.registration import Registration
-from flask_eventstream.event import Event, Name
+from flask_eventstream.event import Event, Name, client_id_fault
 from flask_eventstream.publisher import checked_items, make_event
 
 __all__ = ["Publishing", "event_in"]
@@ -24,6 +25,7 @@ class Publishing(Registration):
         id: Name | None = None,
         retry: int | str | None = None,
         channel: Name | bytes = "sse",
+        exclude: Name | None = None,
     ) -> str:
         """Publish an event to every reader of a channel. Any thread of any process.
 
@@ -34,6 +36,8 @@ class Publishing(Registration):
             id: The event's own id, a point to resume from; by default the log's position.
             retry: Milliseconds the client shall wait before it reconnects, from now on.
             channel: Who gets it.
+            exclude: The client id of a page that does not get it, live or later, such as the one
+                that caused it: `client_id`.
 
         Returns:
             The event's id. The event is in the log when this returns.
@@ -47,10 +51,15 @@ class Publishing(Registration):
             RuntimeError: There is no application context, and not exactly one application.
         """
         app = self._app()
-        event = event_in(app, data, type, id, retry)
+        event = event_in(app, data, type, id, retry, exclude)
         return self._state(app).publisher.publish(event, channel=channel)
 
-    def publish_many(self, items: Iterable[Any], channel: Name | bytes = "sse") -> list[str]:
+    def publish_many(
+        self,
+        items: Iterable[Any],
+        channel: Name | bytes = "sse",
+        exclude: Name | None = None,
+    ) -> list[str]:
         """Publish several events to one channel, in order, cheaper than one by one.
 
         Each item is what `publish` takes as data, or an `Event`. Returns their ids. Raises as
@@ -59,7 +68,7 @@ class Publishing(Registration):
         Redis perhaps some.
         """
         app = self._app()
-        events = [event_in(app, item) for item in checked_items(items)]
+        events = [event_in(app, item, exclude=exclude) for item in checked_items(items)]
         return self._state(app).publisher.publish_many(events, channel=channel)
 
     def publish_to(
@@ -69,6 +78,7 @@ class Publishing(Registration):
         type: Name | None = None,
         id: Name | None = None,
         retry: int | str | None = None,
+        exclude: Name | None = None,
     ) -> dict[str, str]:
         """Publish one event to each of several channels, cheaper than one by one.
 
@@ -78,8 +88,20 @@ class Publishing(Registration):
         broker fails on the way, with SQLite no channel has it, with Redis perhaps some have.
         """
         app = self._app()
-        event = event_in(app, data, type, id, retry)
+        event = event_in(app, data, type, id, retry, exclude)
         return self._state(app).publisher.publish_to(channels, event)
+
+    def client_id(self) -> str | None:
+        """What the page calls itself that makes this request, or ``None``: for ``exclude``.
+
+        A page makes a name up, opens its stream with ``?client=NAME``, and sends the header
+        ``X-SSE-Client: NAME`` with its own requests. What can't be one is none.
+
+        Raises:
+            RuntimeError: There is no request.
+        """
+        named = page_of(request)
+        return named if named and client_id_fault(named) is None else None
 
     def end(self, channel: Name | bytes) -> None:
         """End a channel: its readers get ``stream-end``, and a reconnect gets 204.
@@ -116,9 +138,10 @@ def event_in(
     type: Any = None,
     id: Any = None,
     retry: Any = None,
+    exclude: Any = None,
 ) -> Event:
     """What was given as an event, made JSON by the application's own provider."""
     if isinstance(data, (str, Event)):
-        return make_event(data, type, id, retry)
+        return make_event(data, type, id, retry, exclude)
     with app.app_context():
-        return make_event(data, type, id, retry)
+        return make_event(data, type, id, retry, exclude)

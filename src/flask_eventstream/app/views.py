@@ -11,12 +11,13 @@ from typing import Any, cast
 from flask import Flask, Request, Response
 
 from flask_eventstream.access.ticket import HEADER, is_good
-from flask_eventstream.app.asked import address_of
+from flask_eventstream.app.asked import address_of, client_id_of, header_of
 from flask_eventstream.app.moment import with_moment
 from flask_eventstream.app.older_flask import take_back_contexts
 from flask_eventstream.app.registry import say_once
 from flask_eventstream.app.rights import Right
 from flask_eventstream.errors import BrokerUnavailable, InvalidChannel
+from flask_eventstream.event import client_id_fault
 from flask_eventstream.hub.request import After, Now, Start, StreamRequest
 from flask_eventstream.log.entries import Missed, Over, Standing
 from flask_eventstream.servers.wsgi.response import EventStreamResponse, Opening
@@ -65,6 +66,11 @@ def open_stream(
         standing = _arrive(state, right.channels, after)
     except InvalidChannel as error:
         return app.response_class(f"{error}\n", 400, mimetype="text/plain")
+    client_id = client_id_of(request)
+    fault = client_id_fault(client_id)
+    if fault is not None:
+        text = f"client {client_id!r:.60}: {fault}\n"
+        return app.response_class(text, 400, mimetype="text/plain")
     if isinstance(standing, Over):
         # The one status that stops an EventSource politely (WHATWG HTML 9.2.3).
         return app.response_class(status=204)
@@ -82,7 +88,10 @@ def open_stream(
         tells_position=_is_browser(request),
         padding_bytes=_padding(request),
         lifetime_s=state.config.stream_lifetime_s,
-        reader=with_moment(right.reader(address_of(app, state, request)), request),
+        reader=replace(
+            with_moment(right.reader(address_of(app, state, request)), request),
+            client_id=client_id or None,
+        ),
     )
     opening = Opening(state, asked, diagnosed=_is_doctor(app, state, request))
     return event_stream(app, opening)
@@ -145,11 +154,7 @@ def _say_misnamed(app: Flask, request: Request) -> None:
 
 def _last_event_id(request: Request) -> str | None:
     """Where the client was: the header, else the query (polyfills can't set headers)."""
-    header = request.headers.get("Last-Event-ID")
-    if header:
-        # Browsers send UTF-8 (WHATWG HTML 9.2.3); WSGI hands header bytes out as Latin-1.
-        return header.encode("latin-1").decode("utf-8", "replace")
-    return request.args.get("lastEventId") or None
+    return header_of(request, "Last-Event-ID") or request.args.get("lastEventId") or None
 
 
 def _arrive(state: AppState, channels: tuple[str, ...], after: str | None) -> Standing:

@@ -26,9 +26,11 @@ class CatchUp:
         after: The last event ID that it came with.
         preamble: What leaves before the first page.
         tells_position: Whether it understands a block that only sets the last event ID.
+        client_id: What its page calls itself: it is given no entry that excludes that.
     """
 
     __slots__ = (
+        "_client_id",
         "_position",
         "_preamble",
         "_reset",
@@ -45,9 +47,11 @@ class CatchUp:
         *,
         preamble: bytes,
         tells_position: bool,
+        client_id: str | None = None,
     ) -> None:
         self._preamble = preamble
         self._tells_position = tells_position
+        self._client_id = client_id
         self._position = after
         # A reader who was here before was told of every end that lies behind its position.
         self._told: set[str] = set(() if after is None else channels)
@@ -95,12 +99,18 @@ class CatchUp:
                 self.ended.add(entry.channel)
             elif entry.kind is _EVENT:
                 self.ended.discard(entry.channel)
-        return b"".join([self.cursor.frame(entry) for entry in held])
+        # The cursor goes on over those that are not for this reader, too.
+        frames = [(entry, self.cursor.frame(entry)) for entry in held]
+        return b"".join([frame for entry, frame in frames if self._may_have(entry)])
+
+    def _may_have(self, entry: Entry) -> bool:
+        return self._client_id is None or entry.exclude != self._client_id
 
     def _frames(self, entries: Sequence[Entry]) -> list[bytes]:
         for entry in entries:
             if entry.kind is _END:
                 self._told.add(entry.channel)
             self._reset.discard(entry.channel)
-            self._position = entry.position
-        return [entry.frame for entry in entries]
+            if self._may_have(entry):
+                self._position = entry.position
+        return [entry.frame for entry in entries if self._may_have(entry)]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 
 from flask_eventstream.errors import EndReason
@@ -31,12 +31,12 @@ class _Job:
 
     __slots__ = ("chunk", "data", "ends", "left", "streams")
 
-    def __init__(self, group: Group, *, data: bytes, ends: bool) -> None:
+    def __init__(self, streams: Sequence[Stream], *, data: bytes, ends: bool) -> None:
         self.data = data
         self.chunk = encode_chunk(data)
         self.ends = ends
-        self.left = len(group.streams)
-        self.streams: Iterator[Stream] = iter(list(group.streams))
+        self.left = len(streams)
+        self.streams: Iterator[Stream] = iter(streams)
 
 
 class FanOut:
@@ -56,15 +56,25 @@ class FanOut:
         self._ready[group] = None
         self._schedule()
 
-    def seal(self, group: Group) -> None:
-        """Fix who gets the group's frames: the streams that it has now, none that comes later."""
+    def seal(self, group: Group, *, but: Collection[Stream] = ()) -> None:
+        """Fix who gets the group's frames: the streams that it has now, none that comes later.
+
+        Args:
+            group: Whose frames.
+            but: Streams of it that don't get them.
+        """
         self._ready.pop(group, None)
         if group.frames:
             data = b"".join(group.frames)
             group.frames.clear()
-            group.wrote_at_s = self._loop.time()
-            self._observer.delivered(len(data), len(group.streams))
-            self._jobs.append(_Job(group, data=data, ends=group.over))
+            streams = list(group.streams)
+            if but:
+                streams = [stream for stream in streams if stream not in but]
+            else:
+                # Who gets nothing must get its heartbeat.
+                group.wrote_at_s = self._loop.time()
+            self._observer.delivered(len(data), len(streams))
+            self._jobs.append(_Job(streams, data=data, ends=group.over))
             self._schedule()
 
     def finish(self) -> None:

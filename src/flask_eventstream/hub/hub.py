@@ -23,6 +23,7 @@ from flask_eventstream.hub.admission import Admission, Refusal
 from flask_eventstream.hub.adoption import Adoption
 from flask_eventstream.hub.bring_live import BringLive
 from flask_eventstream.hub.catchup import CatchUp
+from flask_eventstream.hub.clients import Clients
 from flask_eventstream.hub.clockwork import Clockwork
 from flask_eventstream.hub.control import Control
 from flask_eventstream.hub.expiry import Expiry
@@ -109,6 +110,7 @@ class Hub:
         self._streams: dict[Stream, tuple[str, ...]] = {}
         self._sent_away: set[Stream] = set()
         self._groups = Groups()
+        self._clients = Clients()
         self._readers: Counter[str] = Counter()
         self._fan_out = FanOut(loop, observer)
         self._pages = SharedPages(loop)
@@ -161,6 +163,7 @@ class Hub:
         stream = Stream(self, adoption)
         stream.ends_at_s = self._clockwork.end_of_life(request.lifetime_s)
         self._streams[stream] = request.channels
+        self._clients.join(stream)
         # Counted here because `lost` takes it back, also of a stream that never got far.
         self._readers.update(request.channels)
         self._empty.clear()
@@ -221,8 +224,22 @@ class Hub:
                 self._control.deliver(entry)
             else:
                 for group in self._groups.of(entry.channel):
+                    if entry.exclude is not None:
+                        self._deliver_but(group, entry, entry.exclude)
+                        continue
                     group.add(entry)
                     self._fan_out.ready(group)
+
+    def _deliver_but(self, group: Group, entry: Entry, client_id: str) -> None:
+        """Give an entry to all streams of a group but a client's own."""
+        but = self._clients.within(group, client_id)
+        if but:
+            self._fan_out.seal(group)
+        group.add(entry)
+        if but:
+            self._fan_out.seal(group, but=but)
+        else:
+            self._fan_out.ready(group)
 
     def interrupted(self, channels: Collection[str] | None, position: str) -> None:
         """Tell live readers of what is gone; let waiting ones read the log again."""
@@ -244,6 +261,7 @@ class Hub:
         """Forget a stream whose connection is closed."""
         channels = self._streams.pop(stream)
         self._control.lost(stream)
+        self._clients.leave(stream)
         if stream in self._sent_away:
             self._sent_away.remove(stream)
         else:

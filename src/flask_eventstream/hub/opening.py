@@ -128,6 +128,7 @@ class _Newcomer:
             request.after,
             preamble=preamble,
             tells_position=request.tells_position,
+            client_id=request.reader.client_id,
         )
 
     def kept_waiting(self) -> None:

@@ -71,6 +71,11 @@ class Entry:
     def __post_init__(self) -> None:
         object.__setattr__(self, "frame", self.encode(self.position))
 
+    @property
+    def exclude(self) -> str | None:
+        """The client that does not get it."""
+        return self.event.exclude if self.event is not None else None
+
     def encode(self, position: str) -> bytes:
         """The bytes on the wire for readers whose position after it is ``position``."""
         if self.kind is Kind.END:

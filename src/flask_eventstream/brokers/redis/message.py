@@ -11,6 +11,9 @@ the last (RFC 8259, 4: most do), so older ones see the event's own id, and ours 
 space that is missing behind the first colon alone is how ours are told from others': a bridge from
 another log may well publish an id that looks like a position of this one. It is left out.
 
+A client that is excluded stands in a ``type`` of its own before the other one,
+``"type": {"exclude": "page-1"}, "type": "trade"``: flask-sse 1.0 fails at keys it does not know.
+
 What we read besides: the same object from anybody, without a position; the older extension's array
 ``["type", data]``; and any other text, which is an event's data as it is.
 
@@ -42,6 +45,7 @@ __all__ = [
 
 _OURS = re.compile(r'\{"id":"([a-z0-9]{8,16}-(?:0|[1-9][0-9]{0,18}))", "data": ')
 _DECODER = json.JSONDecoder()
+_EXCLUDES = '"type": {"exclude": '
 
 #: The body of a channel's end, as `encode_body` would make it. Older readers get an event of it.
 END_BODY = f'"data": {{}}, "type": "{STREAM_END}"}}'
@@ -81,6 +85,10 @@ def encode_body(event: Event) -> str:
     # JSON text that is itself a string is published as text, or readers would get it unquoted.
     is_raw = event.is_json and event.data[:1] not in '" \t\r\n'
     parts = [f'"data": {event.data if is_raw else json.dumps(event.data)}']
+    if event.exclude:
+        parts.append(f"{_EXCLUDES}{json.dumps(event.exclude)}}}")
+        if not event.type:
+            parts.append('"type": null')
     if event.type:
         parts.append(f'"type": {json.dumps(event.type)}')
     if event.retry is not None:
@@ -129,7 +137,11 @@ def _read_ours(text: str, start: int, position: Position | None) -> Message:
     if fields.get("type") == STREAM_END:
         return Message(None, position, Kind.END)
     kept, make = (data, Event) if isinstance(data, str) else (text[start:end], Event.from_json)
-    return Message(_event(kept, fields, make), position)
+    event = _event(kept, fields, make)
+    if rest.startswith(f", {_EXCLUDES}"):
+        exclude, _ = _DECODER.raw_decode(rest, 2 + len(_EXCLUDES))
+        event = event.excluding(exclude)
+    return Message(event, position)
 
 
 def _read_foreign(text: str) -> Event:

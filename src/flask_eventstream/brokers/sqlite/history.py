@@ -14,7 +14,7 @@ from flask_eventstream.log.entries import take_page
 __all__ = ["ROW", "History", "size_of_row"]
 
 #: An entry, as a row.
-ROW = "SELECT sequence, channel, kind, data, type, id, retry FROM sse_events"
+ROW = "SELECT sequence, channel, kind, data, type, id, retry, exclude FROM sse_events"
 
 
 class History:
@@ -80,7 +80,7 @@ class History:
         # From the first young enough on, and not each that is: after a clock was set back, an older
         # event may stand between younger ones, and would be passed over in silence.
         statement = """
-            SELECT sequence, channel, kind, data, type, id, retry FROM sse_events
+            SELECT sequence, channel, kind, data, type, id, retry, exclude FROM sse_events
             WHERE channel = ?1 AND sequence >= (
                 SELECT sequence FROM sse_events
                 WHERE channel = ?1 AND sequence > ?2 AND CAST(at_ms AS INTEGER) >= ?3

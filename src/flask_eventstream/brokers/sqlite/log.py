@@ -73,8 +73,9 @@ SELECT (SELECT seq FROM sqlite_sequence WHERE name = 'sse_events'),
 
 #: An entry, at a sequence of its own or (NULL) at the next.
 _INSERT = """
-INSERT INTO sse_events (sequence, channel, at_ms, kind, data, type, id, retry, repeats)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+INSERT INTO sse_events
+    (sequence, channel, at_ms, kind, data, type, id, retry, exclude, repeats)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 #: What a channel has after an entry more.
 _TOUCH = """
 INSERT INTO sse_channels (channel, stored, ended, touched_ms) VALUES (?, 1, ?, ?)
@@ -337,9 +338,9 @@ class LogFile(SqliteFile):
     @staticmethod
     def _values(event: Event | None, kind: Kind) -> tuple[Any, ...]:
         if event is None:
-            return (_KINDS[kind], None, None, None, None)
+            return (_KINDS[kind], None, None, None, None, None)
         number = _JSON if event.is_json and kind is Kind.EVENT else _KINDS[kind]
-        return (number, event.data, event.type, event.id, event.retry)
+        return (number, event.data, event.type, event.id, event.retry, event.exclude)
 
     def _repeats(self, channel: str, event: Event | None) -> int:
         own_id = event.id if event is not None else None
@@ -375,7 +376,7 @@ class LogFile(SqliteFile):
 
     def _entry(self, row: Any) -> Entry | None:
         """The entry that a row is, or None where somebody else wrote what can't be sent."""
-        sequence, channel, kind, data, type_, id_, retry = row
+        sequence, channel, kind, data, type_, id_, retry, exclude = row
         position = self._position(sequence)
         try:
             of_kind = _KIND_OF[kind]
@@ -383,7 +384,7 @@ class LogFile(SqliteFile):
                 return Entry.end(channel, sequence, position)
             if data is None:
                 raise InvalidEvent("data", data, "is missing")
-            event = (Event.from_json if kind == _JSON else Event)(data, type_, id_, retry)
+            event = (Event.from_json if kind == _JSON else Event)(data, type_, id_, retry, exclude)
             return Entry(channel, sequence, position, event, of_kind)
         except (InvalidEvent, KeyError) as error:
             self.skipped.append(f"row {sequence} of sse_events: {error!s}")

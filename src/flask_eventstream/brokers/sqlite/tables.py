@@ -12,6 +12,7 @@ CREATE TABLE IF NOT EXISTS sse_events (
     at_ms INTEGER NOT NULL,
     kind INTEGER NOT NULL DEFAULT 0,             -- see _KINDS in log.py
     data TEXT, type TEXT, id TEXT, retry INTEGER,
+    exclude TEXT,                                -- the client that does not get it
     repeats INTEGER NOT NULL DEFAULT 0           -- 1: the channel had an event of this id before
 );
 CREATE INDEX IF NOT EXISTS sse_events_of_channel ON sse_events (channel, sequence);
