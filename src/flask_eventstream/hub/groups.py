@@ -61,7 +61,9 @@ class Groups:
 
     def __init__(self) -> None:
         self._all: dict[tuple[str, ...], Group] = {}
-        self._of: dict[str, dict[Group, None]] = {}
+        # Most channels that many read are in one group, or few: a tuple, which is small. Of several
+        # groups a dictionary, because a group that leaves would be searched for.
+        self._of: dict[str, tuple[Group] | dict[Group, None]] = {}
 
     def __iter__(self) -> Iterator[Group]:
         return iter(self._all.values())
@@ -81,7 +83,13 @@ class Groups:
         """Take in a group, the first of its channels."""
         self._all[group.channels] = group
         for channel in group.channels:
-            self._of.setdefault(channel, {})[group] = None
+            groups = self._of.get(channel)
+            if groups is None:
+                self._of[channel] = (group,)
+            elif isinstance(groups, tuple):
+                self._of[channel] = {groups[0]: None, group: None}
+            else:
+                groups[group] = None
 
     def leave(self, stream: Stream, channels: tuple[str, ...]) -> None:
         """Take a stream out of its group; a group without streams is forgotten."""
@@ -94,6 +102,9 @@ class Groups:
         del self._all[channels]
         for channel in channels:
             groups = self._of[channel]
-            del groups[group]  # a list would be searched: many read one channel among others
-            if not groups:
+            if isinstance(groups, tuple):
                 del self._of[channel]
+            else:
+                del groups[group]
+                if not groups:
+                    del self._of[channel]
