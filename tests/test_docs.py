@@ -45,7 +45,7 @@ pytestmark = pytest.mark.real
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 SNIPPETS = DOCS / "snippets"
-PAGES = [ROOT / "README.md", ROOT / "CHANGES.md", *sorted(DOCS.rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CHANGES.md", ROOT / "SECURITY.md", *sorted(DOCS.rglob("*.md"))]
 GUIDES = [
     ROOT / "README.md",
     DOCS / "tutorial.md",
@@ -668,3 +668,16 @@ def test_the_acl_rules_keep_others_out(guarded: tuple[RedisServer, str]) -> None
         for command in (["GET", "x"], ["HGET", "other", "x"], ["FLUSHALL"], ["CONFIG", "GET", "*"]):
             with pytest.raises(redis.exceptions.NoPermissionError):
                 client.execute_command(*command)
+
+
+def test_each_promise_of_security_has_its_test() -> None:
+    """Every test that SECURITY.md names is there."""
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (ROOT / "SECURITY.md").read_text())
+    missing = [
+        f"{file}::{test}"
+        for file, test in named
+        if not (ROOT / file).is_file() or f"def {test}(" not in (ROOT / file).read_text()
+    ]
+
+    assert len(named) > 30
+    assert missing == []
