@@ -13,13 +13,12 @@ import contextlib
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 
-from redis.exceptions import RedisError
-
 from flask_eventstream.brokers.broker import Inbox
 from flask_eventstream.brokers.redis.listener import RedisListener
 from flask_eventstream.brokers.redis.pages import LogReader
 from flask_eventstream.brokers.redis.reports import Reports
 from flask_eventstream.brokers.redis.scripts import Keys
+from flask_eventstream.brokers.redis.session import FAILURES, failures_told
 from flask_eventstream.brokers.redis.slots import Slots
 from flask_eventstream.brokers.redis.url import Address, RedisUrl
 from flask_eventstream.log.entries import Place, Replay, Retention, UpToDate
@@ -57,6 +56,7 @@ class ClusterListener:
         self._changed = asyncio.Event()
         """Set, and replaced, when channels moved."""
         self._looking: asyncio.Task[None] | None = None
+        self._stopped = False
 
     async def subscribe(self, channels: Collection[str]) -> None:
         """Deliver these channels from now on; waits while their nodes are away."""
@@ -89,11 +89,13 @@ class ClusterListener:
         return merge_replays(dict(zip(channels, pages, strict=True)))
 
     def stop(self) -> None:
-        """End all listeners."""
+        """End all listeners, and cancel who waits to hear which node has a channel."""
+        self._stopped = True
         if self._looking is not None:
             self._looking.cancel()
         for link in self._links.values():
             link.stop()
+        self._changed.set()
 
     async def _replay_one(self, channel: str, after: str | None) -> Replay:
         while True:
@@ -110,8 +112,12 @@ class ClusterListener:
                 moved.cancel()
 
     async def _link_of(self, channel: str, *, keep: bool = False) -> RedisListener:
-        """The listener that has a channel. ``keep`` where it has readers, who leave some day."""
-        while True:
+        """The listener that has a channel. ``keep`` where it has readers, who leave some day.
+
+        Raises:
+            asyncio.CancelledError: The reading side was stopped.
+        """
+        while not self._stopped:
             address = self._homes.get(channel)
             if address is None and self._slots is not None:
                 address = self._slots.home_of(channel)
@@ -122,6 +128,7 @@ class ClusterListener:
             changed = self._changed
             self._look()
             await changed.wait()
+        raise asyncio.CancelledError
 
     def _link_at(self, address: Address) -> RedisListener:
         link = self._links.get(address)
@@ -141,8 +148,8 @@ class ClusterListener:
         return link
 
     def _look(self) -> None:
-        """Ask who has which slots, unless that is being asked."""
-        if self._looking is None or self._looking.done():
+        """Ask who has which slots, unless that is being asked, or nobody wants to know any more."""
+        if not self._stopped and (self._looking is None or self._looking.done()):
             self._looking = self._loop.create_task(self._look_and_move())
 
     async def _look_and_move(self) -> None:
@@ -174,11 +181,12 @@ class ClusterListener:
         for address in sorted(known):
             client = self._url.async_client(_ASK_S, address)
             try:
-                answer = await client.execute_command("CLUSTER SLOTS")
-            except (RedisError, OSError, asyncio.TimeoutError):
+                with failures_told():
+                    answer = await client.execute_command("CLUSTER SLOTS")
+            except FAILURES:
                 continue
             finally:
-                with contextlib.suppress(RedisError, OSError):
+                with contextlib.suppress(*FAILURES), failures_told():
                     await client.aclose()
             return Slots.parse(answer, address[0])
         return None
