@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TypeVar
 
-__all__ = ["Deadline", "wait_until"]
+__all__ = ["Deadline", "PlainWait", "beside_a_plain_wait", "wait_until"]
 
 T = TypeVar("T")
 
@@ -54,3 +57,35 @@ def wait_until(condition: Callable[[], T], *, within_s: float = 10, what: str) -
         if deadline.passed:
             raise AssertionError(f"waited {within_s:g} s for {what}; the last value was {value!r}")
         time.sleep(min(POLL_S, deadline.left_s))
+
+
+@dataclass(slots=True)
+class PlainWait:
+    """What waiting for some seconds takes on this machine, with all that it has to do now."""
+
+    took_s: float = 0.0
+
+
+@contextmanager
+def beside_a_plain_wait(seconds: float, *, threads: int = 1) -> Iterator[PlainWait]:
+    """Let as many threads wait for so long while the block runs; after it, the slowest is known.
+
+    What promises to wait no longer is compared with that: a busy machine delays both.
+    """
+    plain = PlainWait()
+    took_s: list[float] = []
+
+    def wait() -> None:
+        began_s = time.monotonic()
+        threading.Event().wait(seconds)
+        took_s.append(time.monotonic() - began_s)
+
+    waiting = [threading.Thread(target=wait) for _ in range(threads)]
+    for thread in waiting:
+        thread.start()
+    try:
+        yield plain
+    finally:
+        for thread in waiting:
+            thread.join()
+        plain.took_s = max(took_s)
