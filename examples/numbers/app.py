@@ -12,6 +12,7 @@ from flask_eventstream import sse
 
 app = Flask(__name__)
 app.config.from_prefixed_env()
+app.register_blueprint(sse, url_prefix="/stream")
 
 
 @app.get("/")
