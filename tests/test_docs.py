@@ -354,6 +354,20 @@ def test_the_link_of_the_page_opens_its_stream(copied: Path) -> None:
     assert client.get("/orders/43").status_code == 403
 
 
+@pytest.mark.parametrize(
+    ("origin", "allowed"),
+    [("http://localhost:5173", "http://localhost:5173"), ("https://evil.example", None)],
+)
+@pytest.mark.usefixtures("own_sse")
+def test_the_other_origins_of_the_page(origin: str, allowed: str | None, copied: Path) -> None:
+    """The how-to's setting lets the page of a named origin read, and no other."""
+    app: Flask = load(copied, "cross_origin").app
+    app.config |= {"SSE_BROKER_URL": "memory://", "SSE_PUBLIC": True}
+    answer = app.test_client().head("/stream", headers={"Origin": origin})
+
+    assert answer.headers.get("Access-Control-Allow-Origin") == allowed
+
+
 @pytest.fixture
 def own_sse(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give a snippet an `sse` that no other test has put a rule on."""

@@ -8,6 +8,7 @@ a slip, `unread_keys` has a warning for it.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -66,6 +67,9 @@ class Config:
     """``SSE_MAX_CHANNELS``. Channels of one stream."""
     publish_timeout_s: float = 5.0
     """``SSE_PUBLISH_TIMEOUT_S``. Seconds after which a publish gives up on its broker."""
+    cors_origins: tuple[str, ...] | Callable[[str], bool] = ()
+    """``SSE_CORS_ORIGINS``. Other origins whose pages may read streams, with their cookies: exact
+    ones, or a function that is given one and says True."""
     public: bool = False
     """``SSE_PUBLIC``. True: every channel is meant for everybody, so nothing is said about it."""
 
@@ -160,6 +164,37 @@ def _switch(value: object) -> bool:
     raise ValueError("'auto' or 'off'")
 
 
+def _origins(value: object) -> tuple[str, ...] | Callable[[str], bool]:
+    if callable(value):
+        checked: Callable[[str], bool] = value
+        return checked
+    if isinstance(value, str):  # how it comes out of the environment
+        value = [part.strip() for part in value.split(",") if part.strip()]
+    origins = tuple(value) if isinstance(value, (list, tuple, set, frozenset)) else None
+    if origins is None:
+        raise ValueError("a list of origins such as 'https://shop.example', or a function")
+    for origin in origins:
+        _check_origin(origin)
+    return origins
+
+
+def _check_origin(origin: object) -> None:
+    if origin == "*":
+        raise ValueError(
+            "a list of origins: '*' would let any site read what your readers' cookies allow, and"
+            " no browser takes it with credentials. A function can look at an origin"
+        )
+    if not isinstance(origin, str) or _ORIGIN.fullmatch(origin) is None:
+        raise ValueError(
+            f"a list of origins as browsers send them, such as 'https://shop.example' or"
+            f" 'http://localhost:8080', in lower case, without a path or a slash at the end, and"
+            f" {origin!r} is none"
+        )
+    scheme, _, port = origin.partition(":")[0], *origin.rpartition(":")[1:]
+    if _USUAL_PORTS.get(scheme) == port:
+        raise ValueError(f"origins as browsers send them: leave out :{port} of {origin!r}")
+
+
 def _whole(least: int, most: int, unit: str) -> Callable[[object], int]:
     def read(value: object) -> int:
         number = _number(value)
@@ -192,6 +227,10 @@ def _number(value: object) -> float | None:
 
 _DAY_S = 86_400.0
 
+#: What a browser sends of a page: no path, no default port, a name in lower case (as Punycode).
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:]+\])(:[1-9][0-9]{0,4})?")
+_USUAL_PORTS = {"http": "80", "https": "443"}
+
 _WORDS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 #: How like a key of ours another is that is taken for a slip (difflib's ratio): SSE_URL is meant,
@@ -220,6 +259,7 @@ _READERS: dict[str, tuple[str, Callable[[object], Any]]] = {
     ),
     "SSE_MAX_CHANNELS": ("max_channels", _whole(1, 1000, "channels")),
     "SSE_PUBLISH_TIMEOUT_S": ("publish_timeout_s", _seconds(0.01, 600)),
+    "SSE_CORS_ORIGINS": ("cors_origins", _origins),
     "SSE_PUBLIC": ("public", _yes_or_no),
 }
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from typing import Any
 
-from flask import Flask, Response, has_request_context
+from flask import Flask, Response, after_this_request, has_request_context
 from flask.json import dumps
 
 from flask_eventstream.app.asked import address_of
 from flask_eventstream.app.caches import keep_out_of_caches
+from flask_eventstream.app.cors import allow_origin
 from flask_eventstream.app.linking import Linking
 from flask_eventstream.app.protection import Protection, current_request
 from flask_eventstream.app.publishing import Publishing, event_in
@@ -106,6 +108,8 @@ class EventStream(Protection, Publishing, Linking):
         check_start(start)
         app = self._app()
         stream = self._meant(app)
+        config = stream._state(app).config  # noqa: SLF001  this class
+        after_this_request(functools.partial(allow_origin, config, current_request()))
         right = decide(app, current_request(), stream, chosen=channels)
         if isinstance(right, Right):
             return keep_out_of_caches(stream._open(app, right, start))  # noqa: SLF001  this class

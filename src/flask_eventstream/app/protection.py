@@ -9,6 +9,7 @@ from flask import Flask, Request, Response, request
 
 from flask_eventstream.access.rules import ChannelRule, Rules, check_pattern
 from flask_eventstream.app.caches import keep_out_of_caches
+from flask_eventstream.app.cors import allow_origin
 from flask_eventstream.app.guards import Guard, Guards, ask
 from flask_eventstream.app.moment import note_moment
 from flask_eventstream.app.registration import Registration
@@ -103,8 +104,10 @@ class Protection(Registration):
 
     def _answered(self, response: Response) -> Response:
         # What a guard aborted with; routes of your own on this blueprint are your own.
-        is_stream = (request.endpoint or "").endswith(".stream")
-        return keep_out_of_caches(response) if is_stream else response
+        if not (request.endpoint or "").endswith(".stream"):
+            return response
+        allow_origin(self._state().config, current_request(), response)
+        return keep_out_of_caches(response)
 
     def _guards_in(self, app: Flask) -> list[Guard]:
         """The guards of one application: of this object, then of `sse` where that stands for it."""
