@@ -13,7 +13,15 @@ from flask import Flask
 from itsdangerous import Signer
 
 from flask_eventstream import EventStream, Publisher
-from flask_eventstream.access.ticket import HEADER, TICKET_S, is_good, make_ticket, sign_ticket
+from flask_eventstream.access.ticket import (
+    HEADER,
+    TICKET_S,
+    is_good,
+    is_own_channel,
+    make_own_channel,
+    make_ticket,
+    sign_ticket,
+)
 
 KEY = "the app's own"
 NOW_S = 1_800_000_000.0
@@ -25,6 +33,16 @@ def never(_ticket: str) -> bool:
 
 def always(_ticket: str) -> bool:
     return True
+
+
+def test_a_doctors_own_channel() -> None:
+    """Only what a doctor makes is its own channel: not a ticket, nor what is nearly one."""
+    own = make_own_channel()
+
+    assert is_own_channel(own)
+    assert own != make_own_channel()
+    for other in (own.upper(), f"{own} ", own[:-1], f"{own}0", f"x{own}", make_ticket(NOW_S)):
+        assert not is_own_channel(other)
 
 
 def test_a_signed_ticket_is_good() -> None:

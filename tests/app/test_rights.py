@@ -25,6 +25,7 @@ from flask_eventstream import (
     sse,
 )
 from flask_eventstream.access.links import Link, sign_link
+from flask_eventstream.access.ticket import HEADER, make_own_channel, make_ticket, sign_ticket
 from flask_eventstream.app.rights import Right, decide
 from harness.hand_server import HandServer
 
@@ -780,6 +781,24 @@ def test_overridden_messages_have_rules() -> None:
         reader = own.stream().opening.request.reader  # type: ignore[attr-defined]
 
     assert (reader.subject, reader.expires_at) == ("ada", SOON)
+
+
+def test_the_doctor_reads_its_own_channel() -> None:
+    """Whoever has a ticket reads the doctor's own channel, of which no rule knows, and no other."""
+    app, events = served(SECRET_KEY="the app's own")
+    events.channel("news")(lambda: False)
+    own = make_own_channel()
+    ticket = sign_ticket(make_ticket(time.time()), "the app's own")
+    client = app.test_client()
+
+    def answer(*channels: str, ticket: str = ticket) -> int:
+        query = {"channel": list(channels)}
+        return client.head("/stream", query_string=query, headers={HEADER: ticket}).status_code
+
+    assert answer(own) == 200
+    assert answer(own, ticket="") == 403
+    assert answer(own, ticket=sign_ticket(make_ticket(time.time()), "another's")) == 403
+    assert answer("news") == answer(own, "news") == answer("x") == answer() == 403
 
 
 # ---- what is said

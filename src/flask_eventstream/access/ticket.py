@@ -15,12 +15,21 @@ of the channel's name, and an ended channel is worth as little as an old signatu
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable
 
 from itsdangerous import BadSignature, Signer
 
-__all__ = ["HEADER", "TICKET_S", "is_good", "make_ticket", "sign_ticket"]
+__all__ = [
+    "HEADER",
+    "TICKET_S",
+    "is_good",
+    "is_own_channel",
+    "make_own_channel",
+    "make_ticket",
+    "sign_ticket",
+]
 
 HEADER = "SSE-Doctor"
 
@@ -29,6 +38,9 @@ HEADER = "SSE-Doctor"
 TICKET_S = 600
 
 _PREFIX = "sse-doctor-ticket-"
+
+#: A channel on which nobody publishes but a doctor.
+_OWN_CHANNEL = re.compile(r"sse-doctor-[0-9a-f]{16}", re.ASCII)
 _SALT = b"flask_eventstream.access.ticket"
 
 #: Of the time, in hexadecimal digits.
@@ -43,6 +55,16 @@ _Key = str | bytes
 def make_ticket(now_s: float) -> str:
     """A new ticket, which is also the name of the channel to be ended. ``now_s`` is Unix time."""
     return f"{_PREFIX}{int(now_s):0{_TIME_DIGITS}x}{secrets.token_hex(_BYTES)}"
+
+
+def make_own_channel() -> str:
+    """A new channel for a doctor's own events."""
+    return f"sse-doctor-{secrets.token_hex(8)}"
+
+
+def is_own_channel(channel: str) -> bool:
+    """True for what `make_own_channel` makes: whoever has a ticket may read it."""
+    return _OWN_CHANNEL.fullmatch(channel) is not None
 
 
 def sign_ticket(ticket: str, key: _Key | None) -> str:

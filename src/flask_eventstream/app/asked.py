@@ -1,12 +1,17 @@
-"""What a request for a stream says: its channels, its size, where it comes from."""
+"""What a request for a stream says: its channels, its size, who sends it, and from where."""
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Sequence
 
 from flask import Flask, Request
 
+from flask_eventstream.access.ticket import HEADER, is_good
 from flask_eventstream.app.registry import say_once
+from flask_eventstream.errors import BrokerUnavailable
+from flask_eventstream.log.entries import Over
 from flask_eventstream.state import AppState
 
 __all__ = [
@@ -14,6 +19,7 @@ __all__ = [
     "channels_asked",
     "client_id_of",
     "header_of",
+    "is_doctor",
     "page_of",
     "why_too_long",
 ]
@@ -86,3 +92,20 @@ def why_too_long(state: AppState, request: Request) -> str | None:
         if size_bytes > most:
             return f"{what} has {size_bytes} bytes, more than {most}: no event stream needs that"
     return None
+
+
+def is_doctor(app: Flask, state: AppState, request: Request) -> bool:
+    """True where the request has a ticket that only the application's owner can have."""
+    shown = request.headers.get(HEADER)
+    return shown is not None and is_good(
+        shown,
+        key=app.secret_key,
+        now_s=time.time(),
+        has_ended=lambda ticket: _is_over(state, ticket),
+    )
+
+
+def _is_over(state: AppState, channel: str) -> bool:
+    with contextlib.suppress(BrokerUnavailable):
+        return isinstance(state.broker.arrive((channel,), None), Over)
+    return False

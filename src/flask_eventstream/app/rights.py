@@ -10,7 +10,8 @@ The order is the same for GET, HEAD and whatever other method a route of the app
    not asked.
 5. Otherwise the query names the channels, and the rules of the application decide (
    `EventStream.channel`): of all its EventStreams, since they share its log. Without any rule
-   everybody may read everything. With the first one a channel that falls under no rule is closed.
+   everybody may read everything. With the first one a channel that falls under no rule is closed,
+   but for the doctor's own, to the doctor.
 
 A stream of several channels is opened whole or not at all. In doubt nobody gets in.
 """
@@ -28,7 +29,8 @@ from flask import Flask, Request, Response
 from flask_eventstream.access.grant import Grant
 from flask_eventstream.access.links import QUERY, Link
 from flask_eventstream.access.rules import Match, Rules
-from flask_eventstream.app.asked import channels_asked, why_too_long
+from flask_eventstream.access.ticket import is_own_channel
+from flask_eventstream.app.asked import channels_asked, is_doctor, why_too_long
 from flask_eventstream.app.by_link import link_asked
 from flask_eventstream.app.guards import ask
 from flask_eventstream.app.moment import note_moment
@@ -105,7 +107,9 @@ def decide(
         return link if isinstance(link, Response) else _by_link(link)
     if rules is None and not guards:
         _say_open(app, stream, state)
-    return _of_channels(app, state, chosen or channels_asked(request), None if chosen else rules)
+    if chosen or _is_doctors(app, state, request):
+        rules = None
+    return _of_channels(app, state, chosen or channels_asked(request), rules)
 
 
 def _of_channels(
@@ -129,6 +133,11 @@ def _by_link(link: Link) -> Right:
         position=link.position,
         by_link=True,
     )
+
+
+def _is_doctors(app: Flask, state: AppState, request: Request) -> bool:
+    """True where the doctor wants its own events, which no rule can know of."""
+    return all(map(is_own_channel, channels_asked(request))) and is_doctor(app, state, request)
 
 
 def _by_rules(app: Flask, rules: Rules, channels: tuple[str, ...]) -> Right | Response:

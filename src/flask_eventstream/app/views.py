@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Hashable
 from dataclasses import replace
 from typing import Any, cast
 
 from flask import Flask, Request, Response
 
-from flask_eventstream.access.ticket import HEADER, is_good
-from flask_eventstream.app.asked import address_of, client_id_of, header_of
+from flask_eventstream.app.asked import address_of, client_id_of, header_of, is_doctor
 from flask_eventstream.app.moment import with_moment
 from flask_eventstream.app.older_flask import take_back_contexts
 from flask_eventstream.app.registry import say_once
@@ -93,7 +91,7 @@ def open_stream(
             client_id=client_id or None,
         ),
     )
-    opening = Opening(state, asked, diagnosed=_is_doctor(app, state, request))
+    opening = Opening(state, asked, diagnosed=is_doctor(app, state, request))
     return event_stream(app, opening)
 
 
@@ -162,20 +160,6 @@ def _arrive(state: AppState, channels: tuple[str, ...], after: str | None) -> St
         return state.broker.arrive(channels, after)
     except BrokerUnavailable:
         return Missed()  # open it: readers wait for the broker, not the other way round
-
-
-def _is_over(state: AppState, channel: str) -> bool:
-    return isinstance(_arrive(state, (channel,), None), Over)
-
-
-def _is_doctor(app: Flask, state: AppState, request: Request) -> bool:
-    shown = request.headers.get(HEADER)
-    return shown is not None and is_good(
-        shown,
-        key=app.secret_key,
-        now_s=time.time(),
-        has_ended=lambda ticket: _is_over(state, ticket),
-    )
 
 
 def _is_browser(request: Request) -> bool:

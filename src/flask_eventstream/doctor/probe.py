@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from flask_eventstream.access.ticket import HEADER, make_ticket, sign_ticket
+from flask_eventstream.access.ticket import HEADER, make_own_channel, make_ticket, sign_ticket
 from flask_eventstream.brokers import Broker, HasLimits
 from flask_eventstream.config import Config
 from flask_eventstream.doctor.address import Address, offers_http2
@@ -84,7 +84,7 @@ class Probe:
         self._key = key
         self._ticket = make_ticket(time.time())
         self._own = channel is None
-        self._channel = channel or f"sse-doctor-{secrets.token_hex(8)}"
+        self._channel = channel or make_own_channel()
         self.app = AppFacts(
             broker=broker.url,
             app=app,

@@ -205,6 +205,14 @@ def test_a_refusal_is_found(guarded: Shop) -> None:
     assert f'flask sse doctor --header "Cookie: session=…" {guarded.url}' in found.only.mend
 
 
+def test_rules_of_channels_let_the_doctor_in(open_shop: OpenShop) -> None:
+    """A doctor with a ticket needs no rule for its own channel, and another channel's holds."""
+    shop = open_shop("gunicorn-sync", RULE="channels")
+
+    assert shop.visit().problems == []
+    assert shop.visit(channel="news").only.headline == "A rule of the app refuses the stream"
+
+
 @pytest.mark.parametrize(
     ("rule", "enough"),
     [("401", {"--header"}), ("channel", {"--channel"}), ("both", {"--header", "--channel"})],

@@ -20,13 +20,19 @@ app = Flask(__name__)
 app.config.from_prefixed_env()
 events = EventStream(app)
 
+if app.config.get("RULE") == "channels":
+
+    @events.channel("<path:name>")
+    def nobody(name: str) -> bool:  # noqa: ARG001
+        return False
+
 
 @events.before_request
 def ask() -> Any:
     """A rule, where the test wants one: a cookie, or else an error or the login page."""
     wanted = app.config.get("RULE")
     is_user, is_news = "user" in request.cookies, request.args.get("channel") == "news"
-    let_in = {None: True, "channel": is_news, "both": is_user and is_news}
+    let_in = {None: True, "channels": True, "channel": is_news, "both": is_user and is_news}
     if let_in.get(wanted, is_user):
         return None
     return redirect("/login") if wanted == "login" else ("no", 401)
