@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from flask_eventstream.brokers.redis.message import (
     END_BODY,
+    Decoder,
     Message,
     Unreadable,
     decode_message,
@@ -256,3 +257,32 @@ def test_what_could_be_a_position_is_left_out(text: str) -> None:
 def test_what_older_processes_may_send(text: str, event: Event) -> None:
     """Numbers where text is usual, which older processes let pass, are read as their text."""
     assert read(text) == Message(event, None)
+
+
+def test_the_same_body_is_read_once() -> None:
+    """A body that comes again, at another place, is the same event, and anything else is not."""
+    decoder = Decoder()
+    body = ', "data": {"a": 1}, "type": "t"}'
+    first, second = (
+        decoder.decode(f'{{"id":"aaaaaaaa-{number}"{body}'.encode()) for number in (1, 2)
+    )
+
+    assert second.event is first.event
+    assert (str(first.position), str(second.position)) == ("aaaaaaaa-1", "aaaaaaaa-2")
+    for raw in (
+        '{"id":"aaaaaaaa-3", "data": {"a": 2}, "type": "t"}',
+        '{"id": "aaaaaaaa-3"' + body,
+        '{"id":"other"' + body,
+        "[1]",
+    ):
+        assert decoder.decode(raw.encode()) == decode_message(raw.encode())
+
+
+def test_a_large_body_is_not_kept() -> None:
+    """A body of megabytes is not held until the next message comes."""
+    decoder = Decoder()
+    raw = message_of(Event("x" * 100_000))
+
+    assert decoder.decode(raw) == decode_message(raw)
+
+    assert decoder._message is None

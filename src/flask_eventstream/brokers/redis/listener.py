@@ -20,7 +20,7 @@ from redis.exceptions import NoPermissionError
 from flask_eventstream.brokers.broker import Inbox
 from flask_eventstream.brokers.redis.catching_up import CatchingUp
 from flask_eventstream.brokers.redis.following import Followed, Following, Heard
-from flask_eventstream.brokers.redis.message import Unreadable, decode_message
+from flask_eventstream.brokers.redis.message import Decoder, Unreadable
 from flask_eventstream.brokers.redis.pages import LogReader, Reading
 from flask_eventstream.brokers.redis.reports import Reports
 from flask_eventstream.brokers.redis.session import FAILURES, Cut, Session
@@ -70,6 +70,7 @@ class RedisListener:
         self._catching_up = CatchingUp(
             self._following, reader, reports, interrupted=inbox.interrupted, is_node=is_node
         )
+        self._decoder = Decoder()
         self._session: Session | None = None
         self._ready = asyncio.Event()
         self._few = asyncio.Semaphore(_PAGES_AT_ONCE)
@@ -239,7 +240,7 @@ class RedisListener:
 
     def _hear(self, channel: str, data: bytes) -> None:
         try:
-            message = decode_message(data)
+            message = self._decoder.decode(data)
         except Unreadable as error:
             self._reports.skipped(channel, error)
             return

@@ -35,6 +35,7 @@ from flask_eventstream.log.position import Position
 
 __all__ = [
     "END_BODY",
+    "Decoder",
     "Message",
     "Unreadable",
     "decode_message",
@@ -44,6 +45,12 @@ __all__ = [
 ]
 
 _OURS = re.compile(r'\{"id":"([a-z0-9]{8,16}-(?:0|[1-9][0-9]{0,18}))", "data": ')
+#: The same before the body, in bytes: as far as it is the same in all channels.
+_POSITION = re.compile(rb'\{"id":"([a-z0-9]{8,16}-(?:0|[1-9][0-9]{0,18}))"')
+_BODY = b', "data": '
+_POSITION_WITHIN = 64
+#: Bytes of the last message that is remembered.
+_KEPT_BYTES = 64 * 1024
 _DECODER = json.JSONDecoder()
 _EXCLUDES = '"type": {"exclude": '
 
@@ -106,6 +113,36 @@ def encode_control(text: str) -> str:
 def encode_own_id(own_id: str) -> str:
     """An event's own id as it stands in a body, without quotes: what the index knows it by."""
     return json.dumps(own_id)[1:-1]
+
+
+class Decoder:
+    """Reads messages, and knows the last one: one event to many channels is checked once.
+
+    Not thread-safe.
+    """
+
+    def __init__(self) -> None:
+        self._body = b""
+        self._message: Message | None = None
+
+    def decode(self, raw: bytes) -> Message:
+        """As `decode_message`.
+
+        Raises:
+            Unreadable: It is none, or its fields make no event.
+        """
+        start = raw.find(_BODY, 0, _POSITION_WITHIN)
+        body = raw[start:]
+        last = self._message
+        if start > 0 and last is not None and body == self._body:
+            ours = _POSITION.fullmatch(raw[:start])
+            if ours is not None:
+                return Message(last.event, Position.parse(ours[1].decode()), last.kind)
+        message = decode_message(raw)
+        # A large one is not kept for as long as nothing comes.
+        is_kept = message.position is not None and len(body) <= _KEPT_BYTES
+        self._body, self._message = (body, message) if is_kept else (b"", None)
+        return message
 
 
 def decode_message(raw: bytes) -> Message:

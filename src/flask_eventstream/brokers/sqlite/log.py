@@ -15,7 +15,7 @@ Nothing here knows of loops or threads.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +57,7 @@ _NEWS = 1000
 _KINDS = {Kind.EVENT: 0, Kind.END: 1, Kind.CONTROL: 2}
 #: An event whose data was no text: whoever reads it from Python gets the object.
 _JSON = 3
+_END = Kind.END
 _KIND_OF = {**{number: kind for kind, number in _KINDS.items()}, _JSON: Kind.EVENT}
 
 #: Where the log stands: the last sequence that was given out, the last in the table, the epoch.
@@ -258,7 +259,7 @@ class LogFile(SqliteFile):
             else:
                 gone = frozenset(name for name in channels if self._history.lacks(name, start))
             rows, more = self._history.page(channels, start)
-        page = [entry for row in rows if (entry := self._entry(row))]
+        page = list(self._entries(rows))
         reached = rows[-1][0] if more else head
         return Replay(
             entries=page,
@@ -274,7 +275,7 @@ class LogFile(SqliteFile):
         with self._reading():
             self._stand()
             rows = self._history.newest(channel, count)
-        return [entry for row in rows if (entry := self._entry(row))]
+        return list(self._entries(rows))
 
     def _news(self, channels: Collection[str], since: int) -> News:
         with self._reading():
@@ -292,7 +293,7 @@ class LogFile(SqliteFile):
                 if head - since > len(rows)
                 else []
             )
-        entries = [e for row in rows if row[1] in channels and (e := self._entry(row))]
+        entries = list(self._entries(row for row in rows if row[1] in channels))
         gone = frozenset(name for (name,) in trimmed if name in channels)
         return News(entries, gone, head, more)
 
@@ -374,24 +375,38 @@ class LogFile(SqliteFile):
         last = self._stand() if row[0] is None else row[0]
         return position.sequence if position.sequence <= last else None
 
-    def _entry(self, row: Any) -> Entry | None:
-        """The entry that a row is, or None where somebody else wrote what can't be sent."""
-        sequence, channel, kind, data, type_, id_, retry, exclude = row
-        position = self._position(sequence)
-        try:
-            of_kind = _KIND_OF[kind]
-            if of_kind is Kind.END:
-                return Entry.end(channel, sequence, position)
-            if data is None:
-                raise InvalidEvent("data", data, "is missing")
-            event = (Event.from_json if kind == _JSON else Event)(data, type_, id_, retry, exclude)
-            return Entry(channel, sequence, position, event, of_kind)
-        except (InvalidEvent, KeyError) as error:
-            self.skipped.append(f"row {sequence} of sse_events: {error!s}")
-            return None
+    def _entries(self, rows: Iterable[Any]) -> Iterator[Entry]:
+        """The entries that rows are, less those where somebody else wrote what can't be sent."""
+        said, event = None, None
+        for row in rows:
+            sequence, channel, kind = row[:3]
+            try:
+                of_kind = _KIND_OF[kind]
+                if of_kind is _END:
+                    yield Entry.end(channel, sequence, self._position(sequence))
+                    continue
+                # One event to many channels is so many rows, and checked once.
+                if row[2:] != said:
+                    said, event = row[2:], _event(row)
+                yield Entry(channel, sequence, self._position(sequence), event, of_kind)
+            except (InvalidEvent, KeyError) as error:
+                said = None
+                self.skipped.append(f"row {sequence} of sse_events: {error!s}")
 
     def _position(self, sequence: int) -> str:
-        return str(Position(self.epoch, sequence))
+        return f"{self._epoch.name}-{sequence}"
 
     def _now_ms(self) -> int:
         return int(self._clock() * 1000)
+
+
+def _event(row: Any) -> Event:
+    """The event of a row.
+
+    Raises:
+        InvalidEvent: Somebody else wrote it.
+    """
+    kind, data, *fields = row[2:]
+    if data is None:
+        raise InvalidEvent("data", data, "is missing")
+    return (Event.from_json if kind == _JSON else Event)(data, *fields)
