@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,8 @@ import pytest
 from flask import Flask, Response, abort
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from flask_eventstream import BrokerUnavailable, EventStream
-from harness.hand_server import HandServer
+from flask_eventstream import BrokerUnavailable, EventStream, Grant
+from harness.hand_server import HandServer, Page
 
 PREAMBLE = b"retry: 3000\n:\n"
 BROWSER = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64)"}
@@ -326,7 +327,34 @@ def test_the_longest_request_that_can_be_meant(app: Flask) -> None:
     assert answer.status_code == 200
 
 
-# ---- addresses
+# ---- addresses and subjects
+
+
+def test_streams_of_one_subject(app: Flask, events: EventStream, server: HandServer) -> None:
+    """A subject that a rule names has so many streams as it may; another one is served."""
+    app.config["SSE_MAX_STREAMS_PER_SUBJECT"] = 2
+
+    @events.channel("of-<name>")
+    def somebody(name: str) -> Grant:
+        return Grant(subject=name)
+
+    with ExitStack() as stack:
+
+        def ask(name: str) -> Page:
+            return stack.enter_context(server.request(f"/stream?channel=of-{name}"))
+
+        pages = [ask("ann").opened(), ask("ann").opened()]
+        beyond = ask("ann")
+        beyond.end()
+        pages.append(ask("bob").opened())
+        for name in ("ann", "bob"):
+            events.publish("hello", channel=f"of-{name}")
+        for page in pages:
+            page.got("hello")
+
+        assert beyond.response.status == 200
+        assert beyond.parser.retry is not None
+        assert events.stats().refused == {"subject": 1}
 
 
 @pytest.mark.parametrize(
