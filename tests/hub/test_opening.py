@@ -179,3 +179,31 @@ def test_a_connection_that_can_not_be_used_fails_alone(
     play(scenario)
 
     assert [record.getMessage() for record in caplog.records] == ["A stream could not be opened"]
+
+
+def test_who_takes_nothing_of_the_past_costs_a_page(play: Play) -> None:
+    """For a reader far behind who takes nothing one page waits; one who takes it gets it all."""
+
+    async def scenario(stage: Stage) -> None:
+        hub = stage.hub()
+        (first,) = stage.publish("first")
+        stage.publish(*("x" * 50_000 for _ in range(60)))
+        client = stage.client(hub, after=first, buffer_bytes=4096)
+        client.reads = False
+        (stream,) = hub._streams
+        await until(lambda: stream.paused, what="a page that waits")
+        for _ in range(20):
+            await asyncio.sleep(0)
+        transport = stream._transport
+        assert transport is not None
+
+        assert stage.log.replays == 1
+        assert transport.get_write_buffer_size() < 1.2 * 1024 * 1024
+
+        client.reads = True
+        await client.until(lambda c: len(c.data) == 60, "all of it")
+        await until(lambda: not stage.opening(hub), what="the stream to be live")
+        stage.publish("live")
+        await client.got(*["x" * 50_000] * 60, "live")
+
+    play(scenario)

@@ -30,6 +30,10 @@ __all__ = ["Joining", "Opening"]
 _LOGGER = logging.getLogger("flask_eventstream")
 _HTTP_OK = 200
 
+#: What may wait for a client that is more than a page behind before it gets the next page: of a
+#: reader who takes nothing a process holds one page, not two.
+_BEHIND_BYTES = 64 * 1024
+
 #: Puts a stream among the live ones of its channels; with its last page.
 Joining = Callable[[Stream, CatchUp], object]
 
@@ -96,7 +100,14 @@ class Opening:
         if adoption.feed is not None:
             await self._feed(stream, adoption.feed, preamble)
         else:
-            newcomer = _Newcomer(stream, request, preamble, self._join, self._observer)
+            newcomer = _Newcomer(
+                stream,
+                request,
+                preamble,
+                self._join,
+                self._observer,
+                max_buffer_bytes=self._config.max_buffer_bytes,
+            )
             await self._bring_live.bring(newcomer, after=request.after, standing=request.standing)
 
     async def _feed(self, stream: Stream, feed: _socket.socket, preamble: bytes) -> None:
@@ -109,7 +120,7 @@ class Opening:
 class _Newcomer:
     """A stream that is not live yet, for bring_live.py."""
 
-    __slots__ = ("_catch_up", "_join", "_observer", "_stream", "channels")
+    __slots__ = ("_catch_up", "_join", "_max_buffer_bytes", "_observer", "_stream", "channels")
 
     def __init__(
         self,
@@ -118,8 +129,11 @@ class _Newcomer:
         preamble: bytes,
         join: Joining,
         observer: Observer,
+        *,
+        max_buffer_bytes: int,
     ) -> None:
         self.channels = request.channels
+        self._max_buffer_bytes = max_buffer_bytes
         self._stream = stream
         self._join = join
         self._observer = observer
@@ -139,6 +153,8 @@ class _Newcomer:
         """Write a page."""
         if page.gone:
             self._observer.reset(page.gone, 1)
+        if page.more:
+            self._stream.set_max_buffer(min(_BEHIND_BYTES, self._max_buffer_bytes))
         self._write(self._catch_up.page(page))
 
     async def ready(self) -> bool:
@@ -148,6 +164,7 @@ class _Newcomer:
 
     def go_live(self, held: Sequence[Entry]) -> None:
         """Write what was held, and join the others."""
+        self._stream.set_max_buffer(self._max_buffer_bytes)
         if held:
             self._stream.write(self._catch_up.release(held))
         self._join(self._stream, self._catch_up)
