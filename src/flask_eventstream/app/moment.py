@@ -6,15 +6,12 @@ itself: `g` may outlive it, and so may the environ.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from flask import Request
 
 from flask_eventstream.hub.deciding import Decision
-from flask_eventstream.hub.request import Reader
 from flask_eventstream.state import AppState
 
-__all__ = ["note_moment", "with_moment"]
+__all__ = ["moment_of", "note_moment"]
 
 _KEPT = "_flask_eventstream_decision"
 
@@ -25,9 +22,7 @@ def note_moment(state: AppState, request: Request) -> None:
         vars(request)[_KEPT] = state.before_deciding()
 
 
-def with_moment(reader: Reader, request: Request) -> Reader:
-    """The reader with what was noted; as it is where nobody decided and everybody may read."""
+def moment_of(request: Request) -> Decision | None:
+    """What was noted; ``None`` where nobody decided, and everybody may read."""
     noted: Decision | None = vars(request).get(_KEPT)
-    if noted is None:
-        return reader
-    return replace(reader, decided_at_s=noted.at_s, control_position=noted.position)
+    return noted

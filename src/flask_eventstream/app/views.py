@@ -10,13 +10,13 @@ from typing import Any, cast
 from flask import Flask, Request, Response
 
 from flask_eventstream.app.asked import address_of, client_id_of, header_of, is_doctor
-from flask_eventstream.app.moment import with_moment
+from flask_eventstream.app.moment import moment_of
 from flask_eventstream.app.older_flask import take_back_contexts
 from flask_eventstream.app.registry import say_once
 from flask_eventstream.app.rights import Right
 from flask_eventstream.errors import BrokerUnavailable, InvalidChannel
 from flask_eventstream.event import client_id_fault
-from flask_eventstream.hub.request import After, Now, Start, StreamRequest
+from flask_eventstream.hub.request import After, Now, Reader, Start, StreamRequest
 from flask_eventstream.log.entries import Missed, Over, Standing
 from flask_eventstream.servers.wsgi.response import EventStreamResponse, Opening
 from flask_eventstream.state import AppState
@@ -86,13 +86,21 @@ def open_stream(
         tells_position=_is_browser(request),
         padding_bytes=_padding(request),
         lifetime_s=state.config.stream_lifetime_s,
-        reader=replace(
-            with_moment(right.reader(address_of(app, state, request)), request),
-            client_id=client_id or None,
-        ),
+        reader=_reader(right.reader(address_of(app, state, request)), request, client_id),
     )
     opening = Opening(state, asked, diagnosed=is_doctor(app, state, request))
     return event_stream(app, opening)
+
+
+def _reader(reader: Reader, request: Request, client_id: str) -> Reader:
+    """The reader with what the request says of it beside its right."""
+    moment = moment_of(request)
+    return replace(
+        reader,
+        client_id=client_id or None,
+        decided_at_s=None if moment is None else moment.at_s,
+        control_position=None if moment is None else moment.position,
+    )
 
 
 def event_stream(app: Flask, opening: Opening) -> Response:
