@@ -662,11 +662,16 @@ def test_the_acl_rules_of_a_cluster_suffice() -> None:
 
 
 def control_works(broker: Any, url: str) -> None:
-    """Control entries are written and read, and records."""
+    """Control entries are written and read, records, and what processes say of channels."""
     start = broker.control("first")
     broker.control("second")
     broker.remember("name", "text", for_s=60)
     assert broker.recall("name") == "text"
+    broker.share("dead", {"a": "1"}, for_s=0.001, whole=True)
+    broker.share("p1", {"a": "1", "b": "2"}, for_s=60, whole=True)
+    assert broker.share("p1", {"b": ""}, for_s=60)
+    wait_until(lambda: broker.shares("a") == ["1"], what="the end of a lease")
+    broker.unshare("p1")
     assert len(asyncio.run(read_log(url, CONTROL_CHANNEL, start))) == 1
 
 

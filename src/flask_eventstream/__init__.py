@@ -33,6 +33,7 @@ from flask_eventstream.errors import (
 )
 from flask_eventstream.event import Event
 from flask_eventstream.hub.hub import Stats
+from flask_eventstream.presence.census import Readers
 from flask_eventstream.publisher import Publisher
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "InvalidGrant",
     "Message",
     "Publisher",
+    "Readers",
     "ServerSentEventsBlueprint",
     "Stats",
     "send_event",

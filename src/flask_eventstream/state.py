@@ -25,6 +25,7 @@ from flask_eventstream.hub.hub import Stats, sum_stats
 from flask_eventstream.hub.observer import Observer, Observers
 from flask_eventstream.log.entries import Missed, UpToDate
 from flask_eventstream.log.position import compose
+from flask_eventstream.presence.census import Census
 from flask_eventstream.process import at_exit
 from flask_eventstream.publisher import Publisher
 
@@ -70,7 +71,8 @@ class AppState:
         )
         self.admission = Admission(config, random=random.random)
         self.callbacks = CloseCallbacks()
-        self.observer: Observer = Observers(self.callbacks, *observers)
+        self.census = Census(broker)
+        self.observer: Observer = Observers(self.callbacks, self.census, *observers)
         """Who is told what happens to streams."""
         self._deciding = Deciding(broker)
         self._said: set[str] = set()
@@ -87,6 +89,7 @@ class AppState:
         Blocks; False where the time did not do.
         """
         ended = [home.end_streams(self, within_s) for home in HOMES.all()]
+        self.census.leave()
         self.broker.close()
         return all(ended)
 
@@ -159,6 +162,7 @@ class _Ends:
 
     def _close(self) -> None:
         for state in tuple(self._states):
+            state.census.close()
             state.broker.close()
 
 

@@ -20,7 +20,7 @@ import pytest
 from click.testing import Result
 from flask import Blueprint, Flask
 
-from flask_eventstream import EventStream, Publisher
+from flask_eventstream import EventStream, Grant, Publisher
 from flask_eventstream.access.orders import Order
 from flask_eventstream.app import cli
 from flask_eventstream.app.cli import group
@@ -138,6 +138,33 @@ def test_publish_reaches_the_readers(folder: Path) -> None:
         assert page.events[0]["id"] == "own"
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "own\n", "")
+
+
+def test_who_counts_the_readers_of_all_processes(folder: Path) -> None:
+    """`flask sse who` prints the streams and subjects of another process's readers."""
+    app = an_app(SSE_BROKER_URL=f"sqlite:///{folder}/events.db")
+    stream = EventStream(app)
+    stream.channel("news")(lambda: Grant(subject="7"))
+    server = HandServer(app)
+    with (
+        server.request("/stream?channel=news") as one,
+        server.request("/stream?channel=news") as two,
+    ):
+        one.opened()
+        two.opened()
+        done = run(folder, "who", "news")
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "streams 2\nsubjects 1\n", "")
+
+
+def test_who_refuses_a_bad_name() -> None:
+    """A name that no channel can have is refused in words."""
+    app = an_app()
+    EventStream(app)
+    done = invoke(app, "who", "__control")
+
+    assert done.exit_code == 1
+    assert "begins with two underscores" in done.output
 
 
 def test_listen_prints_each_event(folder: Path, publisher: Publisher) -> None:

@@ -80,6 +80,18 @@ def disconnect(channel: str | None, subject: str | None, name: str | None) -> No
         raise click.ClickException(str(error)) from error
 
 
+@group.command("who")
+@click.argument("channel")
+@_name_option
+def who(channel: str, name: str | None) -> None:
+    """Print how many streams and subjects CHANNEL has, over all processes."""
+    try:
+        readers = _state(name).census.readers(check_channel(channel))
+    except EventStreamError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"streams {readers.streams}\nsubjects {readers.subjects}")
+
+
 @group.command("listen")
 @click.argument("channels", nargs=-1, required=True, metavar="CHANNEL...")
 @_name_option

@@ -18,10 +18,12 @@ from flask_eventstream.app.publishing import Publishing, event_in
 from flask_eventstream.app.registration import DEFAULT_PREFIX
 from flask_eventstream.app.rights import Right, decide
 from flask_eventstream.app.views import check_start, event_stream, open_stream
+from flask_eventstream.brokers import check_channel
 from flask_eventstream.config import Config
 from flask_eventstream.event import Event, Name, use_json_dumps
 from flask_eventstream.hub.hub import Stats
 from flask_eventstream.hub.request import Reader, StreamRequest
+from flask_eventstream.presence.census import Readers
 from flask_eventstream.servers.pump import check_source, is_framed
 from flask_eventstream.servers.wsgi.response import Opening
 
@@ -163,6 +165,20 @@ class EventStream(Protection, Publishing, Linking):
     def stats(self) -> Stats:
         """What the streams of this application do in this process. Any thread."""
         return self._state().stats()
+
+    def readers(self, channel: Name | bytes = "sse") -> Readers:
+        """How many streams and subjects a channel has, over all processes that share the log.
+
+        Right to about a second, once somebody asks: who asks first in ten minutes waits for a
+        second and a half, so that all processes can say what they have. Else it takes one round
+        trip to the broker. A process that was killed is counted for half a minute more.
+
+        Raises:
+            InvalidChannel: The channel's name can't be one.
+            BrokerUnavailable: Nobody knows.
+            RuntimeError: There is no application context, and not exactly one application.
+        """
+        return self._state().census.readers(check_channel(channel))
 
     def shutdown(self, within_s: float = 1.0) -> bool:
         """End all streams of this application in this process, as at the process's end.

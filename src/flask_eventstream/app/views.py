@@ -88,6 +88,7 @@ def open_stream(
         lifetime_s=state.config.stream_lifetime_s,
         reader=_reader(right.reader(address_of(app, state, request)), request, client_id),
     )
+    state.census.prepare()
     opening = Opening(state, asked, diagnosed=is_doctor(app, state, request))
     return event_stream(app, opening)
 

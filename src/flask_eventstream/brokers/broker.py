@@ -22,6 +22,7 @@ __all__ = [
     "HasHistory",
     "HasLimits",
     "HasRecords",
+    "HasShares",
     "Inbox",
     "Listener",
     "check_channel",
@@ -179,6 +180,46 @@ class HasRecords(Protocol):
 
         Raises:
             BrokerUnavailable: Nobody knows. Blocks no longer than `Broker.arrive` does.
+        """
+
+
+@runtime_checkable
+class HasShares(Protocol):
+    """A broker in which each process says what it has of channels, for as long as it lives.
+
+    What a process said is its share. Any thread; each call blocks for a second at the most.
+    """
+
+    def share(
+        self, owner: str, changed: Mapping[str, str], *, for_s: float, whole: bool = False
+    ) -> bool:
+        """Say what is so for ``for_s`` seconds from now on, unless it is said again.
+
+        Args:
+            owner: The process' own name: letters and digits.
+            changed: Texts by channel, in place of earlier ones. An empty one takes it away.
+            for_s: Seconds, for all that the owner has said.
+            whole: True where nothing counts that was said before.
+
+        Returns:
+            False where what was said before is gone, and nothing was done: say the whole.
+
+        Raises:
+            BrokerUnavailable: It may not be known.
+        """
+
+    def unshare(self, owner: str) -> None:
+        """Take away all that an owner said.
+
+        Raises:
+            BrokerUnavailable: It may be there for as long as it was to be.
+        """
+
+    def shares(self, channel: str) -> Sequence[str]:
+        """What all owners say of a channel, in no order.
+
+        Raises:
+            BrokerUnavailable: Nobody knows.
         """
 
 

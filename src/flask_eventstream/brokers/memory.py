@@ -13,7 +13,7 @@ import itertools
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from flask_eventstream.brokers.broker import Inbox
@@ -84,6 +84,34 @@ class _Channel:
         return (entry for _, entry in itertools.islice(self.entries, first, first + PAGE + 1))
 
 
+class _Shares:
+    """What owners say of channels. One process is all there is, yet tests have many owners."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, tuple[float, dict[str, str]]] = {}
+
+    def say(
+        self, owner: str, changed: Mapping[str, str], *, now_s: float, for_s: float, whole: bool
+    ) -> bool:
+        """Take what an owner says. Where the rest of it is gone: False, and nothing is taken."""
+        for dead in [name for name, (until_s, _) in self._of.items() if until_s <= now_s]:
+            del self._of[dead]
+        if not whole and owner not in self._of:
+            return False
+        texts = {**({} if whole else self._of[owner][1]), **changed}
+        self._of[owner] = now_s + for_s, {name: text for name, text in texts.items() if text}
+        return True
+
+    def forget(self, owner: str) -> None:
+        """An owner is gone."""
+        self._of.pop(owner, None)
+
+    def of(self, channel: str, *, now_s: float) -> list[str]:
+        """What those who live say of a channel."""
+        living = [texts for until_s, texts in self._of.values() if until_s > now_s]
+        return [texts[channel] for texts in living if channel in texts]
+
+
 class MemoryBroker:
     """A log in this process's memory. Threads may share it; processes can't."""
 
@@ -100,6 +128,7 @@ class MemoryBroker:
         self._sequence = 0
         self._channels: dict[str, _Channel] = {}
         self._records: dict[str, tuple[float, str]] = {}
+        self._shares = _Shares()
         self._floor = 0
         self._listeners: set[_MemoryListener] = set()
         # A child of a fork has neither the parent's loops nor, perhaps, the lock's owner.
@@ -146,6 +175,24 @@ class MemoryBroker:
         """The text of this name."""
         until_s, text = self._records.get(name, (0.0, ""))
         return text if self._clock() < until_s else None
+
+    def share(
+        self, owner: str, changed: Mapping[str, str], *, for_s: float, whole: bool = False
+    ) -> bool:
+        """Take what an owner says."""
+        with self._lock:
+            now_s = self._clock()
+            return self._shares.say(owner, changed, now_s=now_s, for_s=for_s, whole=whole)
+
+    def unshare(self, owner: str) -> None:
+        """Take it away."""
+        with self._lock:
+            self._shares.forget(owner)
+
+    def shares(self, channel: str) -> Sequence[str]:
+        """What all owners say of a channel."""
+        with self._lock:
+            return self._shares.of(channel, now_s=self._clock())
 
     @property
     def sequence(self) -> int:

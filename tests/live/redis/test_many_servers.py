@@ -104,6 +104,24 @@ def test_a_cluster_and_control(cluster: Cluster) -> None:
     assert [entry.event.data for entry in broker.newest(CONTROL_CHANNEL, 5)] == ["first", "second"]
 
 
+def test_a_cluster_and_shares(cluster: Cluster) -> None:
+    """In a cluster what processes say of channels lies on one node, also after its slot moved."""
+    broker: Any = broker_from_url(cluster.url, retention=None, timeout_s=20)
+    broker.share("p1", {"a": "1", "b": "2"}, for_s=60, whole=True)
+    broker.share("p2", {"a": "3"}, for_s=60, whole=True)
+
+    cluster.move("shares")
+
+    def said() -> list[str]:
+        with contextlib.suppress(BrokerUnavailable):
+            return sorted(broker.shares("a"))
+        return []
+
+    wait_until(lambda: said() == ["1", "3"], what="the shares from their new node")
+    assert broker.share("p1", {"a": ""}, for_s=60)
+    assert said() == ["3"]
+
+
 def recalled(broker: Any) -> str | None:
     """The record, or nothing where it can't be had yet."""
     try:

@@ -28,6 +28,12 @@ from flask_eventstream.brokers.redis.paging import READ_NEWEST, PageAnswer, make
 from flask_eventstream.brokers.redis.reports import Reports
 from flask_eventstream.brokers.redis.scripts import Keys
 from flask_eventstream.brokers.redis.servers import Line, Servers
+from flask_eventstream.brokers.redis.shares import (
+    HOME,
+    share_command,
+    shares_command,
+    unshare_command,
+)
 from flask_eventstream.brokers.redis.slots import check_cluster_channel
 from flask_eventstream.brokers.redis.url import RedisUrl
 from flask_eventstream.brokers.redis.writer import FAILURES, LogWriter, unavailable
@@ -145,6 +151,25 @@ class RedisBroker:
             name, lambda line: line.ask_one("HGET", self._keys.record(name), "text")
         )
         return None if text is None else str(text.decode())
+
+    def share(
+        self, owner: str, changed: Mapping[str, str], *, for_s: float, whole: bool = False
+    ) -> bool:
+        """Take what an owner says. One round trip."""
+        owners = self._keys.owners(HOME)
+        command = share_command(owners, owner, changed, for_s=for_s, whole=whole)
+        return bool(self._ask_quickly(HOME, lambda line: line.ask_one(*command)))
+
+    def unshare(self, owner: str) -> None:
+        """Take it away. One round trip."""
+        command = unshare_command(self._keys.owners(HOME), owner)
+        self._ask_quickly(HOME, lambda line: line.ask_one(*command))
+
+    def shares(self, channel: str) -> Sequence[str]:
+        """What all owners say of a channel. One round trip."""
+        command = shares_command(self._keys.owners(HOME), channel)
+        said = self._ask_quickly(HOME, lambda line: line.ask_one(*command))
+        return [text.decode() for text in said]
 
     def newest(self, channel: str, count: int) -> Sequence[Entry]:
         """The last entries of a channel. One round trip."""

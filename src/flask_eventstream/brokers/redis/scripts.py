@@ -99,6 +99,10 @@ class Keys:
         """Where the text of a name is."""
         return f"{self.prefix}record:{{{name}}}"
 
+    def owners(self, home: str) -> str:
+        """The set of those who say what they have; their hashes' names begin with its name."""
+        return f"{self.prefix}owners:{{{home}}}"
+
     def log(self, channel: str) -> str:
         """The hash of the log that a channel is in."""
         return f"{self.prefix}log:{{{channel}}}" if self.is_cluster else f"{self.prefix}log"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -18,7 +18,9 @@ from typing import TypeVar
 from flask_eventstream.brokers.broker import Inbox
 from flask_eventstream.brokers.sqlite.listener import SqliteListener
 from flask_eventstream.brokers.sqlite.log import LogFile
+from flask_eventstream.brokers.sqlite.records import recall, remember
 from flask_eventstream.brokers.sqlite.shared import SharedLog
+from flask_eventstream.brokers.sqlite.shares import share, shares, unshare
 from flask_eventstream.event import Event
 from flask_eventstream.log.entries import Entry, Retention, Standing
 from flask_eventstream.process import around_fork
@@ -30,6 +32,9 @@ _Result = TypeVar("_Result")
 #: Seconds for which the reading side waits for a lock. Readers of a WAL file need none, but for
 #: the moment in which a log left by a crash is recovered.
 _READ_BUSY_S = 1.0
+
+#: Seconds for which a process waits to say what it has: it says it again soon.
+_SHARE_S = 1.0
 
 
 class SqliteBroker:
@@ -87,11 +92,30 @@ class SqliteBroker:
 
     def remember(self, name: str, text: str, *, for_s: float) -> None:
         """Keep a text."""
-        self._write(lambda log: log.remember(name, text, for_s=for_s))
+        self._write(lambda log: log.write_beside(remember, name, text, for_s=for_s))
 
     def recall(self, name: str) -> str | None:
         """The text of this name. Waits for no writer."""
-        return self._reading.use(lambda log: log.recall(name), within_s=_READ_BUSY_S)
+        return self._reading.use(lambda log: log.read_beside(recall, name), within_s=_READ_BUSY_S)
+
+    def share(
+        self, owner: str, changed: Mapping[str, str], *, for_s: float, whole: bool = False
+    ) -> bool:
+        """Take what an owner says, in one transaction."""
+        return self._writing.use(
+            lambda log: log.write_beside(share, owner, changed, for_s=for_s, whole=whole),
+            within_s=_SHARE_S,
+        )
+
+    def unshare(self, owner: str) -> None:
+        """Take it away."""
+        self._writing.use(lambda log: log.write_beside(unshare, owner), within_s=_SHARE_S)
+
+    def shares(self, channel: str) -> Sequence[str]:
+        """What all owners say of a channel. Waits for no writer."""
+        return self._reading.use(
+            lambda log: log.read_beside(shares, channel), within_s=_READ_BUSY_S
+        )
 
     def listen(self, loop: asyncio.AbstractEventLoop, inbox: Inbox) -> SqliteListener:
         """Begin to listen. Call on ``loop``."""

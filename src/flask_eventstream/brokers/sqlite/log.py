@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from flask_eventstream.brokers.sqlite.epochs import (
     Epoch,
@@ -29,7 +29,6 @@ from flask_eventstream.brokers.sqlite.epochs import (
 )
 from flask_eventstream.brokers.sqlite.file import SqliteFile
 from flask_eventstream.brokers.sqlite.history import ROW, History, size_of_row
-from flask_eventstream.brokers.sqlite.records import recall, remember
 from flask_eventstream.brokers.sqlite.tables import SCHEMA
 from flask_eventstream.brokers.sqlite.trimming import Trimming
 from flask_eventstream.errors import InvalidEvent
@@ -49,6 +48,8 @@ from flask_eventstream.log.entries import (
 from flask_eventstream.log.position import Position
 
 __all__ = ["LogFile", "News"]
+
+_Result = TypeVar("_Result")
 
 #: Entries of one look for news.
 _NEWS = 1000
@@ -135,9 +136,9 @@ class LogFile(SqliteFile):
         """True where everything is there already: to open a log waits for no writer."""
         tables = (
             "SELECT count(*) FROM sqlite_master"
-            " WHERE name IN ('sse_log', 'sse_epochs', 'sse_records')"
+            " WHERE name IN ('sse_log', 'sse_epochs', 'sse_records', 'sse_owners', 'sse_shares')"
         )
-        if self._db.execute(tables).fetchone()[0] != 3:  # noqa: PLR2004  all
+        if self._db.execute(tables).fetchone()[0] != 5:  # noqa: PLR2004  all
             return False
         self._trimming = Trimming(self._db, self._clock)
         self._history = History(self._db, self._trimming)
@@ -209,16 +210,15 @@ class LogFile(SqliteFile):
         """The last entries of a channel that may be read, oldest first; at most a page."""
         return self._tolerating(lambda: self._newest(channel, min(count, PAGE)))
 
-    def remember(self, name: str, text: str, *, for_s: float) -> None:
-        """Keep a text, and forget some of those whose time is over."""
-        now_ms = self._now_ms()
+    def write_beside(self, write: Callable[..., _Result], *what: Any, **how: Any) -> _Result:
+        """Write what lies beside the log, in one transaction: records.py, shares.py."""
         with self._translating(), self._writing():
-            remember(self._db, name, text, now_ms=now_ms, until_ms=now_ms + int(for_s * 1000))
+            return write(self._db, self._now_ms(), *what, **how)
 
-    def recall(self, name: str) -> str | None:
-        """The text of this name."""
+    def read_beside(self, read: Callable[..., _Result], *what: Any) -> _Result:
+        """Read what lies there."""
         with self._translating():
-            return recall(self._db, name, now_ms=self._now_ms())
+            return read(self._db, self._now_ms(), *what)
 
     def arrive(self, channels: Sequence[str], after: str | None) -> Standing:
         """How a reader at ``after`` stands to the log."""

@@ -11,7 +11,7 @@ __all__ = ["recall", "remember"]
 _FORGET = 16
 
 
-def remember(db: sqlite3.Connection, name: str, text: str, *, now_ms: int, until_ms: int) -> None:
+def remember(db: sqlite3.Connection, now_ms: int, name: str, text: str, *, for_s: float) -> None:
     """Keep a text in place of what had its name. Inside a transaction of the caller's."""
     db.execute(
         "DELETE FROM sse_records WHERE name IN"
@@ -20,11 +20,11 @@ def remember(db: sqlite3.Connection, name: str, text: str, *, now_ms: int, until
     )
     db.execute(
         "INSERT OR REPLACE INTO sse_records (name, text, until_ms) VALUES (?, ?, ?)",
-        (name, text, until_ms),
+        (name, text, now_ms + int(for_s * 1000)),
     )
 
 
-def recall(db: sqlite3.Connection, name: str, *, now_ms: int) -> str | None:
+def recall(db: sqlite3.Connection, now_ms: int, name: str) -> str | None:
     """The text of this name, if its time is not over."""
     statement = "SELECT text FROM sse_records WHERE name = ? AND until_ms > ?"
     row = db.execute(statement, (name, now_ms)).fetchone()

@@ -36,6 +36,16 @@ CREATE TABLE IF NOT EXISTS sse_records (         -- what is remembered beside th
     until_ms INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS sse_records_by_end ON sse_records (until_ms);
+CREATE TABLE IF NOT EXISTS sse_owners (          -- processes that say what they have
+    owner TEXT PRIMARY KEY,
+    until_ms INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS sse_shares (          -- of channels
+    channel TEXT NOT NULL, owner TEXT NOT NULL,
+    text TEXT NOT NULL,
+    PRIMARY KEY (channel, owner)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS sse_shares_of_owner ON sse_shares (owner);
 CREATE TABLE IF NOT EXISTS sse_log (             -- one row
     one INTEGER PRIMARY KEY CHECK (one = 1),
     epoch TEXT NOT NULL DEFAULT '',              -- the one that goes on
