@@ -16,6 +16,10 @@ from live.site import Site, run_site
 
 KINDS = {**{name: Kind(kind) for name, kind in LIVE.items()}, **HANDED_OFF}
 
+#: uWSGI itself makes no head above 64 KB, and leaves chunks of a request's body to applications
+#: that call functions of its own.
+NOT_UWSGI = [name for name, kind in KINDS.items() if not kind.kind.startswith("uwsgi")]
+
 #: A socket pair takes about 200 KB before a write to it waits.
 MUCH = 1_000_000
 MORE_THAN_A_HEAD = 300_000
@@ -34,11 +38,6 @@ def shared_site(
         yield site
 
 
-def skip_where_heads_are_bounded(site: Site) -> None:
-    if site.server.kind.startswith("uwsgi"):
-        pytest.skip("uWSGI itself makes no head above 64 KB")
-
-
 # ---- what comes from the application and its middleware
 
 
@@ -52,9 +51,9 @@ def test_a_large_body_of_middleware(site: Site, channel: str) -> None:
         assert b"xxx" not in reader.raw
 
 
+@pytest.mark.parametrize("shared_site", NOT_UWSGI, indirect=True, scope="module")
 def test_a_large_head(site: Site, channel: str) -> None:
     """A head of more than a socket pair takes at once arrives whole."""
-    skip_where_heads_are_bounded(site)
     with Reader(f"{site.stream_url(channel)}&add_head={A_LARGE_HEAD}") as reader:
         site.publish_through_worker("hello", channel)
 
@@ -62,9 +61,9 @@ def test_a_large_head(site: Site, channel: str) -> None:
         assert reader.next_event()["data"] == "hello"
 
 
+@pytest.mark.parametrize("shared_site", NOT_UWSGI, indirect=True, scope="module")
 def test_a_head_beyond_all_bounds(site: Site, channel: str) -> None:
     """A head that nobody would read ends its stream, and the server's threads stay free."""
-    skip_where_heads_are_bounded(site)
     url = f"{site.stream_url(channel)}&add_head={MORE_THAN_A_HEAD}"
     for _ in range(4):  # more than any of them has threads
         with Wire(url) as wire:
@@ -124,12 +123,10 @@ def test_a_body_that_nobody_reads(site: Site, size: int) -> None:
     assert answer_to(site, "/deaf", size) == [b"0", b"1", b"2"]
 
 
+@pytest.mark.parametrize("shared_site", NOT_UWSGI, indirect=True, scope="module")
 @pytest.mark.parametrize("size", [12, 5_000_000])
 def test_a_body_in_chunks(site: Site, size: int) -> None:
     """A body in chunks is read late as well, on every server that decodes them."""
-    if site.server.kind.startswith("uwsgi"):
-        pytest.skip("uWSGI leaves chunks to applications that call functions of its own")
-
     assert answer_to(site, "/lengths", size, chunked=True) == [b"%d" % size, b""]
 
 
