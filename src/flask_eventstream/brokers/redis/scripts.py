@@ -208,14 +208,13 @@ local function index(ids, first)
         local own = owns[i]
         if own then
             local place = text(first + i - 1)
-            if redis.call('ZSCORE', ids, own) then
-                redis.call('ZADD', ids, place, '\\n' .. own)
-            end
-            redis.call('ZADD', ids, place, own)
-            if redis.call('PTTL', ids) < least + least / 16 then
-                redis.call('PEXPIRE', ids, text(least + least / 8))
+            if redis.call('ZADD', ids, 'NX', place, own) == 0 then
+                redis.call('ZADD', ids, place, own, place, '\\n' .. own)
             end
         end
+    end
+    if redis.call('PTTL', ids) < least + least / 16 then
+        redis.call('PEXPIRE', ids, text(least + least / 8))
     end
 end
 
