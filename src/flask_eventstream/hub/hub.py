@@ -118,16 +118,23 @@ class Hub:
         self._opening = Opening(
             loop, config, bring_live=self._bring_live, join=self._join, observer=observer
         )
+        self._set_clocks(config, random)
+        self._ended: Counter[str] = Counter()
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    def _set_clocks(self, config: Config, random: Callable[[], float]) -> None:
+        """Whatever ends streams by itself: an order, their age, the end of a right."""
         self._control = Control(
-            loop,
-            broker,
+            self.loop,
+            self._broker,
             self._bring_live,
             streams=self._streams,
             read=self._readers,
             random=random,
         )
         self._clockwork = Clockwork(
-            loop,
+            self.loop,
             config,
             streams=self._streams,
             groups=self._groups,
@@ -135,10 +142,7 @@ class Hub:
             random=random,
             rest=self._rest,
         )
-        self._expiry = Expiry(loop, streams=self._streams, random=random)
-        self._ended: Counter[str] = Counter()
-        self._empty = asyncio.Event()
-        self._empty.set()
+        self._expiry = Expiry(self.loop, streams=self._streams, random=random)
 
     def stats(self) -> Stats:
         """What the hub does now. Any thread may ask."""

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from brokers.sqlite.at_hand import Open, data, numbered, publish, stored
+from brokers.sqlite.at_hand import Open, data, numbered, publish
 from brokers.stores import Clock
-from flask_eventstream.errors import BrokerUnavailable
 from flask_eventstream.event import Event
 from flask_eventstream.log.entries import Retention
 
@@ -85,15 +82,3 @@ def test_news_are_reported_gone_once(open_log: Open) -> None:
 
     assert (first.gone, second.gone) == ({"a"}, frozenset())
     assert first.head == log.head
-
-
-def test_several_events_are_appended_all_or_none(open_log: Open, path: Path) -> None:
-    """When one of several events finds no room, none of them is in the log."""
-    log = open_log()
-    (pages,) = log._db.execute("PRAGMA page_count").fetchone()
-    log._db.execute(f"PRAGMA max_page_count = {pages + 2}")
-
-    with pytest.raises(BrokerUnavailable):
-        log.append("a", [Event("1"), Event("x" * 100_000)])
-
-    assert stored(path) == []

@@ -21,21 +21,21 @@ def db() -> Iterator[sqlite3.Connection]:
 
 def test_the_last_text_of_a_name_counts(db: sqlite3.Connection) -> None:
     """A name has one text, for as long as it was told."""
-    remember(db, "name", "first", now_ms=0, until_ms=10)
-    remember(db, "name", "last", now_ms=1, until_ms=20)
+    remember(db, 0, "name", "first", for_s=0.01)
+    remember(db, 1, "name", "last", for_s=0.019)
 
-    assert recall(db, "name", now_ms=19) == "last"
-    assert recall(db, "name", now_ms=20) is None
-    assert recall(db, "other", now_ms=0) is None
+    assert recall(db, 19, "name") == "last"
+    assert recall(db, 20, "name") is None
+    assert recall(db, 0, "other") is None
 
 
 def test_the_table_shrinks_faster_than_it_grows(db: sqlite3.Connection) -> None:
     """Each new text takes several with it whose time is over, and none whose time is not."""
-    remember(db, "kept", "", now_ms=0, until_ms=1000)
+    remember(db, 0, "kept", "", for_s=1)
     for number in range(100):
-        remember(db, f"old-{number}", "", now_ms=0, until_ms=10)
+        remember(db, 0, f"old-{number}", "", for_s=0.01)
     for number in range(7):
-        remember(db, f"new-{number}", "", now_ms=10, until_ms=1000)
+        remember(db, 10, f"new-{number}", "", for_s=0.99)
 
     names = {name for (name,) in db.execute("SELECT name FROM sse_records")}
 

@@ -186,7 +186,9 @@ class SqliteFile:
         text = str(error)
         for sign, why, remedy in _DIAGNOSES:
             if sign in text:
-                details = {"busy_s": self._busy_s, "folder": self.path.parent, "path": self.path}
+                # What is left of the time that was given, to the hundredth.
+                busy_s = round(self._busy_s, 2)
+                details = {"busy_s": busy_s, "folder": self.path.parent, "path": self.path}
                 return why.format(**details), remedy.format(**details)
         if isinstance(error, OSError):
             return f"{error.strerror} ({error.filename})", "look at what this process may open"
@@ -197,7 +199,7 @@ class SqliteFile:
 _DIAGNOSES = (
     (
         "locked",
-        "another program has held its lock for more than {busy_s:.3g} s",
+        "another program has held its lock for more than {busy_s:g} s",
         "find who holds it (a backup, an open sqlite3 shell), or raise SSE_PUBLISH_TIMEOUT_S",
     ),
     ("full", "the disk is full", "make room in {folder}"),

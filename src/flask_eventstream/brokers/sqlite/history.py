@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import heapq
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
 from flask_eventstream.brokers.sqlite.trimming import Trimming
-from flask_eventstream.log.entries import take_page
+from flask_eventstream.errors import InvalidEvent
+from flask_eventstream.event import Event
+from flask_eventstream.log.entries import Entry, Kind, take_page
 
-__all__ = ["ROW", "History", "size_of_row"]
+__all__ = ["JSON", "KINDS", "ROW", "History", "make_entries", "size_of_row"]
 
 #: An entry, as a row.
 ROW = "SELECT sequence, channel, kind, data, type, id, retry, exclude FROM sse_events"
+
+#: How a kind stands in the table.
+KINDS = {Kind.EVENT: 0, Kind.END: 1, Kind.CONTROL: 2}
+#: An event whose data was no text: whoever reads it from Python gets the object.
+JSON = 3
+_END = Kind.END
+_KIND_OF = {**{number: kind for kind, number in KINDS.items()}, JSON: Kind.EVENT}
 
 
 class History:
@@ -102,6 +111,44 @@ def _newest_first(db: sqlite3.Connection, channel: str, after: int, count: int) 
     statement = ROW + " WHERE channel = ? AND sequence > ? ORDER BY sequence DESC LIMIT ?"
     with closing(db.execute(statement, (channel, after, count))) as found:
         return take_page(found, size_of_row, most=count)[0]
+
+
+def make_entries(rows: Iterable[Any], epoch: str, skipped: list[str]) -> Iterator[Entry]:
+    """The entries that rows are, less those where somebody else wrote what can't be sent.
+
+    Args:
+        rows: As `ROW` gives them.
+        epoch: That of their positions.
+        skipped: Why a row was passed over is added to these.
+    """
+    said, event = None, None
+    for row in rows:
+        sequence, channel, kind = row[:3]
+        position = f"{epoch}-{sequence}"
+        try:
+            of_kind = _KIND_OF[kind]
+            if of_kind is _END:
+                yield Entry.end(channel, sequence, position)
+                continue
+            # One event to many channels is so many rows, and checked once.
+            if row[2:] != said:
+                said, event = row[2:], _event(row)
+            yield Entry(channel, sequence, position, event, of_kind)
+        except (InvalidEvent, KeyError) as error:
+            said = None
+            skipped.append(f"row {sequence} of sse_events: {error!s}")
+
+
+def _event(row: Any) -> Event:
+    """The event of a row.
+
+    Raises:
+        InvalidEvent: Somebody else wrote it.
+    """
+    kind, data, *fields = row[2:]
+    if data is None:
+        raise InvalidEvent("data", data, "is missing")
+    return (Event.from_json if kind == JSON else Event)(data, *fields)
 
 
 def size_of_row(row: Any) -> int:

@@ -14,6 +14,7 @@ Nothing here knows of loops or threads.
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing, nullcontext
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from flask_eventstream.brokers.sqlite.appending import Appending
 from flask_eventstream.brokers.sqlite.epochs import (
     Epoch,
     begin_epoch,
@@ -28,10 +30,9 @@ from flask_eventstream.brokers.sqlite.epochs import (
     is_current,
 )
 from flask_eventstream.brokers.sqlite.file import SqliteFile
-from flask_eventstream.brokers.sqlite.history import ROW, History, size_of_row
+from flask_eventstream.brokers.sqlite.history import ROW, History, make_entries, size_of_row
 from flask_eventstream.brokers.sqlite.tables import SCHEMA
 from flask_eventstream.brokers.sqlite.trimming import Trimming
-from flask_eventstream.errors import InvalidEvent
 from flask_eventstream.event import Event
 from flask_eventstream.log.entries import (
     CONTROL_CHANNEL,
@@ -54,13 +55,10 @@ _Result = TypeVar("_Result")
 #: Entries of one look for news.
 _NEWS = 1000
 
-#: How a kind stands in the table.
-_KINDS = {Kind.EVENT: 0, Kind.END: 1, Kind.CONTROL: 2}
-#: An event whose data was no text: whoever reads it from Python gets the object.
-_JSON = 3
-_END = Kind.END
-_KIND_OF = {**{number: kind for kind, number in _KINDS.items()}, _JSON: Kind.EVENT}
-
+#: How many of the tables are there that came last, some in each version of them.
+_TABLES = """
+SELECT count(*) FROM sqlite_master
+WHERE name IN ('sse_log', 'sse_epochs', 'sse_records', 'sse_owners', 'sse_shares')"""
 #: Where the log stands: the last sequence that was given out, the last in the table, the epoch.
 #: The second is the first, unless somebody else wrote there: no position may be ahead of the log.
 _STANDS = """
@@ -72,17 +70,6 @@ SELECT (SELECT seq FROM sqlite_sequence WHERE name = 'sse_events'),
     (SELECT max(sequence) FROM sse_events), epoch,
     (SELECT max(sequence) FROM sse_events WHERE channel = ?1),
     (SELECT ended FROM sse_channels WHERE channel = ?1) FROM sse_log"""
-
-#: An entry, at a sequence of its own or (NULL) at the next.
-_INSERT = """
-INSERT INTO sse_events
-    (sequence, channel, at_ms, kind, data, type, id, retry, exclude, repeats)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
-#: What a channel has after an entry more.
-_TOUCH = """
-INSERT INTO sse_channels (channel, stored, ended, touched_ms) VALUES (?, 1, ?, ?)
-ON CONFLICT (channel) DO UPDATE SET stored = stored + 1, ended = excluded.ended,
-    touched_ms = excluded.touched_ms"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,14 +121,11 @@ class LogFile(SqliteFile):
 
     def _is_ready(self) -> bool:
         """True where everything is there already: to open a log waits for no writer."""
-        tables = (
-            "SELECT count(*) FROM sqlite_master"
-            " WHERE name IN ('sse_log', 'sse_epochs', 'sse_records', 'sse_owners', 'sse_shares')"
-        )
-        if self._db.execute(tables).fetchone()[0] != 5:  # noqa: PLR2004  all
+        if self._db.execute(_TABLES).fetchone()[0] != 5:  # noqa: PLR2004  all
             return False
         self._trimming = Trimming(self._db, self._clock)
         self._history = History(self._db, self._trimming)
+        self._appending = Appending(self._db, self._trimming, self._history)
         if not self._trimming.agrees(self._asked) or not is_current(self._db, self.inode):
             return False
         self._stand()
@@ -152,9 +136,10 @@ class LogFile(SqliteFile):
             self._db.execute(statement)
         self._trimming = Trimming(self._db, self._clock)
         self._history = History(self._db, self._trimming)
+        self._appending = Appending(self._db, self._trimming, self._history)
         self._trimming.agree(self._asked)
         if not is_current(self._db, self.inode):  # another process may have been first
-            begin_epoch(self._db, self.inode, head=self._last(), now_ms=self._now_ms())
+            begin_epoch(self._db, self.inode, head=_last(self._db), now_ms=self._now_ms())
         self._trimming.forget_channels()
         self._stand()
 
@@ -191,7 +176,9 @@ class LogFile(SqliteFile):
     def append_to(self, channels: Sequence[str], event: Event) -> list[str]:
         """Append one event to each of these channels, all or none. Returns its ids."""
         with self._translating(), self._writing():
-            first = self._append_to(channels, event) if channels else 0
+            # Named here, because many rows of one statement tell no sequence but the last one's.
+            first = self._stand() + 1
+            self._appending.append_to(channels, event, first, now_ms=self._now_ms())
         after = range(first, first + len(channels))
         return [event.id or self._position(sequence) for sequence in after]
 
@@ -259,7 +246,7 @@ class LogFile(SqliteFile):
             else:
                 gone = frozenset(name for name in channels if self._history.lacks(name, start))
             rows, more = self._history.page(channels, start)
-        page = list(self._entries(rows))
+        page = list(self._made(rows))
         reached = rows[-1][0] if more else head
         return Replay(
             entries=page,
@@ -275,7 +262,7 @@ class LogFile(SqliteFile):
         with self._reading():
             self._stand()
             rows = self._history.newest(channel, count)
-        return list(self._entries(rows))
+        return list(self._made(rows))
 
     def _news(self, channels: Collection[str], since: int) -> News:
         with self._reading():
@@ -293,7 +280,7 @@ class LogFile(SqliteFile):
                 if head - since > len(rows)
                 else []
             )
-        entries = list(self._entries(row for row in rows if row[1] in channels))
+        entries = list(self._made(row for row in rows if row[1] in channels))
         gone = frozenset(name for (name,) in trimmed if name in channels)
         return News(entries, gone, head, more)
 
@@ -307,55 +294,11 @@ class LogFile(SqliteFile):
             self._epoch = current_epoch(self._db) or self._epoch
         return max(int(row[0] or 0), int(row[1] or 0))
 
-    def _last(self) -> int:
-        row = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'sse_events'")
-        return int((row.fetchone() or (0,))[0])
-
     def _append(self, channel: str, event: Event | None, kind: Kind) -> int:
-        now_ms = self._now_ms()
-        values = self._values(event, kind)
-        repeats = self._repeats(channel, event)
-        row = (None, channel, now_ms, *values, repeats)
-        sequence = int(self._db.execute(_INSERT, row).lastrowid or 0)
-        stored = self._touch(channel, sequence if kind is Kind.END else 0, now_ms)
-        self._trimming.appended(channel, sequence, stored)
-        return sequence
-
-    def _append_to(self, channels: Sequence[str], event: Event) -> int:
-        """Append an event to several channels. Returns the first sequence of theirs."""
-        now_ms = self._now_ms()
-        # Named here, because many rows of one statement tell no sequence but the last one's.
-        first = self._stand() + 1
-        values = self._values(event, Kind.EVENT)
-        rows = (
-            (sequence, channel, now_ms, *values, self._repeats(channel, event))
-            for sequence, channel in enumerate(channels, first)
-        )
-        self._db.executemany(_INSERT, rows)
-        self._db.executemany(_TOUCH, [(channel, 0, now_ms) for channel in channels])
-        self._trimming.appended_to(channels, first)
-        return first
-
-    @staticmethod
-    def _values(event: Event | None, kind: Kind) -> tuple[Any, ...]:
-        if event is None:
-            return (_KINDS[kind], None, None, None, None, None)
-        number = _JSON if event.is_json and kind is Kind.EVENT else _KINDS[kind]
-        return (number, event.data, event.type, event.id, event.retry, event.exclude)
-
-    def _repeats(self, channel: str, event: Event | None) -> int:
-        own_id = event.id if event is not None else None
-        return 1 if own_id and self._history.places(own_id, [channel]) else 0
-
-    def _touch(self, channel: str, ended: int, now_ms: int) -> int:
-        self._db.execute(_TOUCH, (channel, ended, now_ms))
-        stored, epoch = self._db.execute(
-            "SELECT stored, (SELECT epoch FROM sse_log) FROM sse_channels WHERE channel = ?",
-            (channel,),
-        ).fetchone()
+        sequence, epoch = self._appending.append(channel, event, kind, now_ms=self._now_ms())
         if epoch != self._epoch.name:
             self._stand()
-        return int(stored)
+        return sequence
 
     def _sequence_of(self, channels: Collection[str], after: str) -> int | None:
         """Where a last event ID stands in the log, or None where nobody can tell."""
@@ -375,23 +318,8 @@ class LogFile(SqliteFile):
         last = self._stand() if row[0] is None else row[0]
         return position.sequence if position.sequence <= last else None
 
-    def _entries(self, rows: Iterable[Any]) -> Iterator[Entry]:
-        """The entries that rows are, less those where somebody else wrote what can't be sent."""
-        said, event = None, None
-        for row in rows:
-            sequence, channel, kind = row[:3]
-            try:
-                of_kind = _KIND_OF[kind]
-                if of_kind is _END:
-                    yield Entry.end(channel, sequence, self._position(sequence))
-                    continue
-                # One event to many channels is so many rows, and checked once.
-                if row[2:] != said:
-                    said, event = row[2:], _event(row)
-                yield Entry(channel, sequence, self._position(sequence), event, of_kind)
-            except (InvalidEvent, KeyError) as error:
-                said = None
-                self.skipped.append(f"row {sequence} of sse_events: {error!s}")
+    def _made(self, rows: Iterable[Any]) -> Iterator[Entry]:
+        return make_entries(rows, self._epoch.name, self.skipped)
 
     def _position(self, sequence: int) -> str:
         return f"{self._epoch.name}-{sequence}"
@@ -400,13 +328,6 @@ class LogFile(SqliteFile):
         return int(self._clock() * 1000)
 
 
-def _event(row: Any) -> Event:
-    """The event of a row.
-
-    Raises:
-        InvalidEvent: Somebody else wrote it.
-    """
-    kind, data, *fields = row[2:]
-    if data is None:
-        raise InvalidEvent("data", data, "is missing")
-    return (Event.from_json if kind == _JSON else Event)(data, *fields)
+def _last(db: sqlite3.Connection) -> int:
+    row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'sse_events'")
+    return int((row.fetchone() or (0,))[0])
