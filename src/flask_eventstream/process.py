@@ -69,7 +69,7 @@ def on_os_thread() -> bool:
     return _original("_thread", "get_ident")() in _OURS
 
 
-def start_app_thread(target: Callable[[], object]) -> None:
+def start_app_thread(target: Callable[[], object], *, name: str = "flask-eventstream") -> None:
     """Run ``target``, an application's own code, on a thread like the server's own.
 
     That is a greenlet where those are greenlets. Returns at once; the process does not wait for it.
@@ -77,7 +77,7 @@ def start_app_thread(target: Callable[[], object]) -> None:
     Raises:
         RuntimeError: The system can't start another thread.
     """
-    threading.Thread(target=target, name="flask-eventstream", daemon=True).start()
+    threading.Thread(target=target, name=name, daemon=True).start()
 
 
 def Lock() -> Any:  # noqa: N802  stands where threading.Lock would

@@ -88,7 +88,8 @@ def open_stream(
         lifetime_s=state.config.stream_lifetime_s,
         reader=_reader(right.reader(address_of(app, state, request)), request, client_id),
     )
-    state.census.prepare()
+    if request.method != "HEAD":
+        state.census.prepare()
     opening = Opening(state, asked, diagnosed=is_doctor(app, state, request))
     return event_stream(app, opening)
 

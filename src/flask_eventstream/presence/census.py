@@ -132,7 +132,7 @@ class Census(Unobserved):
                 return
             self._looks = True
         try:
-            start_app_thread(_Watch(weakref.ref(self)))
+            start_app_thread(_Watch(weakref.ref(self)), name="flask-eventstream census")
         except RuntimeError:  # no thread can be had now: the next stream tries again
             self._looks = False
 
@@ -252,6 +252,9 @@ class _Watch:
         self._census = census
 
     def __call__(self) -> None:
+        # First of all the stream opens: libuv aborts the process where descriptors are taken
+        # between their counting and the making of its loop.
+        time.sleep(TICK_S)
         while self._tick():
             time.sleep(TICK_S)
 
