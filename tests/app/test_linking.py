@@ -44,7 +44,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def an_app(name: str = "shop", **config: Any) -> tuple[Flask, EventStream]:
     app = Flask(name)
     app.config.update(
-        {"SSE_BROKER_URL": "memory://", "SECRET_KEY": KEY, "SERVER_NAME": "shop.test", **config}
+        {"SSE_BROKER_URL": "memory://", "SECRET_KEY": KEY, "SERVER_NAME": "localhost", **config}
     )
     events = EventStream()
     app.register_blueprint(events)

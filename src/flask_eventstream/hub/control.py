@@ -217,15 +217,19 @@ class Control:
     def _end(self, streams: Iterable[Stream]) -> None:
         ended = [stream for stream in streams if stream.reason is None]
         for stream in ended:
-            if stream.opened and not stream.paused:
-                retry = encode_retry(int(_RETURN_MS * self._random()))
-                stream.end(EndReason.DISCONNECTED, retry)
-            else:
+            if stream.paused:
                 stream.cut(EndReason.DISCONNECTED)
+                continue
+            retry = encode_retry(int(_RETURN_MS * self._random()))
+            if stream.opened:
+                stream.end(EndReason.DISCONNECTED, retry)
+            else:  # its head has not left: a client that gets none would take it for an error
+                stream.ending = EndReason.DISCONNECTED, retry
         if ended:
             self._loop.call_later(_PATIENCE_S, _abandon, ended)
 
 
 def _abandon(streams: Iterable[Stream]) -> None:
     for stream in streams:
+        stream.cut(EndReason.DISCONNECTED)  # one whose head did not come
         stream.abandon()

@@ -78,6 +78,8 @@ class Opening:
                 _frame(stream, await head_reader.head, may_chunk=adoption.may_chunk)
             if refusal:
                 stream.end(EndReason.REFUSED, refusal)
+            elif stream.ending is not None:
+                stream.end(*stream.ending)
             if stream.reason is None:
                 await self._begin(stream, adoption)
         except asyncio.CancelledError:
@@ -170,7 +172,9 @@ class _Newcomer:
         self._join(self._stream, self._catch_up)
 
     def _write(self, data: bytes) -> None:
-        self._stream.write(data)
+        if self._stream.ending is not None:
+            self._stream.end(*self._stream.ending)
+        self._stream.write(data)  # nothing, where it is ended
         self._stream.opened = True
 
 

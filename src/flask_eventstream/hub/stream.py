@@ -57,6 +57,7 @@ class Stream(asyncio.Protocol):
         "_transport",
         "chunked",
         "closed",
+        "ending",
         "ends_at_s",
         "fd",
         "feed",
@@ -88,6 +89,8 @@ class Stream(asyncio.Protocol):
         """True while more waits for the client than it may."""
         self.closed = False
         """True when the connection is gone."""
+        self.ending: tuple[EndReason, bytes] | None = None
+        """How it ends instead of its first bytes, where it was ended before them."""
         self.ends_at_s = float("inf")
         self.reason: EndReason | None = None
         """Why it ended; ``None`` while it goes on."""
