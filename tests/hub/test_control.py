@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _socket
+import re
 import socket
 import time
 from collections.abc import Callable, Coroutine
@@ -18,6 +19,7 @@ from flask_eventstream.hub.request import Reader
 from flask_eventstream.log.entries import CONTROL_CHANNEL
 from flask_eventstream.publisher import Publisher
 from harness.stage import LOOPS, Client, Log, Stage, perform, until
+from hub.at_hand import HEAD
 
 Play = Callable[[Callable[[Stage], Coroutine[Any, Any, None]]], None]
 
@@ -241,6 +243,35 @@ def test_an_order_while_a_stream_is_opened(play: Play) -> None:
         await waiting.end()
         await ended(hub, 1)
         server.close()
+
+    play(scenario)
+
+
+def test_an_order_before_the_head_ends_in_words(play: Play) -> None:
+    """A stream that was ended before its server wrote its head gets the head, a retry, its end."""
+
+    async def scenario(stage: Stage) -> None:
+        log = ControlledLog()
+        hub = stage.hub(broker=log)
+        await stage.opened(hub, "a")
+        await hearing(hub)
+        server, theirs = socket.socketpair()
+        pair = _socket.socket(fileno=theirs.detach())
+        pair.settimeout(0)
+        reader = of("ann", decided_at_s=time.monotonic())
+        client = stage.client(hub, "a", reader=reader, head_pair=pair)
+        await until(lambda: stage.opening(hub) == 1, what="it to wait for its head")
+        log.publisher.disconnect(subject="ann")
+        await until(lambda: any(s.ending for s in hub._streams), what="the order to be heard")
+
+        server.sendall(HEAD)
+        server.close()
+
+        await client.end()
+        await ended(hub, 1)
+        head, _, body = bytes(client.raw).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 OK")
+        assert re.fullmatch(rb"retry: [0-9]+\n", body)
 
     play(scenario)
 
