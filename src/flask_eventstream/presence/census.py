@@ -143,10 +143,13 @@ class Census(Unobserved):
 
         Raises:
             BrokerUnavailable: Nobody knows.
+            TypeError: The broker is one of your own that can't count.
         """
         broker = self._broker
         if not isinstance(broker, HasShares):
-            raise NotImplementedError(f"{broker.url} keeps no account of readers")
+            raise TypeError(
+                f"a broker of {type(broker).__name__} can't count an application's readers"
+            )
         wait_s = self._mark()
         if self._broker.is_shared and wait_s > 0:
             time.sleep(wait_s)
