@@ -376,7 +376,7 @@ def test_sqlite_urls_name_files(url: str, path: str) -> None:
         ("sqlite://events.db", "names no file"),
         ("sqlite:///", "names no file"),
         ("sqlite:///:memory:", "write memory://"),
-        ("sqlite:////tmp/", "names a folder: write the file, too, as in sqlite:////tmp/events.db"),
+        ("sqlite:////usr/", "names a folder: write the file, too, as in sqlite:////usr/events.db"),
         ("sqlite:////tmp", "names a folder"),
         ("sqlite:///events.db?timeout=5", "there are none: write sqlite:///events.db"),
         ("redis//localhost", "is no URL: write redis://HOST"),

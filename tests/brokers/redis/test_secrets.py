@@ -164,7 +164,8 @@ def listen_in_vain(broker: Broker) -> None:
         stopped = listener.stop()
         if asyncio.iscoroutine(stopped):
             await stopped
-        await asyncio.sleep(0.1)
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        assert not left or not (await asyncio.wait(left, timeout=5))[1]
 
     asyncio.run(listen())
 
