@@ -332,6 +332,24 @@ def test_messages_of_a_channel_come_as_they_are_published(
     assert first_message(its_app, own, publish, channel="own") == Message("x", "t", "7", 5)
 
 
+def test_messages_are_of_the_application_that_was_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that iterates may know of no application: the one that was asked counts."""
+    apps = [Flask(name) for name in ("first", "second")]
+    for each in apps:
+        each.config.update(SSE_BROKER_URL="memory://", SSE_PUBLIC=True)
+        each.register_blueprint(sse, url_prefix="/stream")
+    monkeypatch.setattr(compat, "_messages", lambda broker, _channel: iter([broker]))
+    found: list[object] = []
+    for each in apps:
+        with each.app_context():
+            messages = sse.messages("a")
+        thread = threading.Thread(target=lambda: found.append(next(messages)))  # noqa: B023
+        thread.start()
+        thread.join(10)
+
+    assert len(set(map(id, found))) == 2
+
+
 @pytest.mark.parametrize("url", ["memory://", "sqlite:///{folder}/events.db"])
 @pytest.mark.parametrize(
     "data",

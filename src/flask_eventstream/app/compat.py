@@ -20,7 +20,7 @@ from flask_eventstream.app.asked import address_of
 from flask_eventstream.app.extension import EventStream
 from flask_eventstream.app.registration import Registration
 from flask_eventstream.app.rights import Right
-from flask_eventstream.brokers import HasClient, check_channel
+from flask_eventstream.brokers import Broker, HasClient, check_channel
 from flask_eventstream.brokers.redis.client_url import url_of_client
 from flask_eventstream.config import Config
 from flask_eventstream.errors import InvalidConfig
@@ -131,14 +131,8 @@ class ServerSentEventsBlueprint(EventStream):
         filter or to add: its streams then read it, each on a thread of its own, and who comes back
         gets nothing of what it missed. A channel, or a guard, costs no thread.
         """
-        for entry in read_entries(self._state().broker, [check_channel(channel)]):
-            if isinstance(entry, Gap):
-                _LOGGER.warning("Something is gone of what messages(%r) reads", channel)
-                continue
-            event = entry.event
-            if entry.kind is Kind.EVENT and event is not None:
-                data = json.loads(event.data) if event.is_json else event.data
-                yield Message(data, event.type, event.id, event.retry)
+        # Which application is meant is asked here: the thread that iterates may know of none.
+        return _messages(self._state().broker, check_channel(channel))
 
     def _open(self, app: Flask, right: Right, start: str | None) -> Response:
         if not self._overrides("messages"):
@@ -184,6 +178,17 @@ class ServerSentEventsBlueprint(EventStream):
 sse = ServerSentEventsBlueprint("sse", __name__, url_prefix="/stream")
 sse.add_url_rule("", endpoint="stream", view_func=sse.stream)
 Registration._ready_made = sse  # noqa: SLF001  the one name of flask-sse that everybody imports
+
+
+def _messages(broker: Broker, channel: str) -> Iterator[Message]:
+    for entry in read_entries(broker, [channel]):
+        if isinstance(entry, Gap):
+            _LOGGER.warning("Something is gone of what messages(%r) reads", channel)
+            continue
+        event = entry.event
+        if entry.kind is Kind.EVENT and event is not None:
+            data = json.loads(event.data) if event.is_json else event.data
+            yield Message(data, event.type, event.id, event.retry)
 
 
 def send_event(event_name: str | None, data: Any, channel: Name | bytes = "sse") -> None:
