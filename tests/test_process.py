@@ -235,6 +235,7 @@ def test_objects_that_are_gone_cost_a_fork_nothing() -> None:
 
 def test_hooks_run_in_the_systems_order() -> None:
     """Hooks before a fork run in the reverse of their order, hooks after it in their order."""
+    # Each line in one piece: two processes write.
     output = run("""
         import os
         from flask_eventstream.process import around_fork
@@ -243,11 +244,11 @@ def test_hooks_run_in_the_systems_order() -> None:
                 self.name = name
                 around_fork(before=self.before, in_parent=self.parent, in_child=self.child)
             def before(self):
-                print("before", self.name, flush=True)
+                os.write(1, f"before {self.name}\\n".encode())
             def parent(self):
-                print("parent", self.name, flush=True)
+                os.write(1, f"parent {self.name}\\n".encode())
             def child(self):
-                print("child", self.name, flush=True)
+                os.write(1, f"child {self.name}\\n".encode())
         one, two = Noted(1), Noted(2)
         if os.fork() == 0:
             os._exit(0)

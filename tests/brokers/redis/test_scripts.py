@@ -100,6 +100,8 @@ def test_a_log_whose_hash_was_removed(
     """Where only the log's own key is lost, publishing goes on, and old positions mean nothing."""
     ear = listen(redis_broker, "a")
     (position, _) = publish(redis_broker, "a", "1", "2")
+    # Or nobody could tell any more that they were of this log, and of no other database's.
+    ear.wait_heard(2)
     server.ask("DEL", "sse:log")
     publish(redis_broker, "a", "3")
 
